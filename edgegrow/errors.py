@@ -1,0 +1,27 @@
+"""The exceptions that edgegrow raises on purpose.
+
+Every message is one line that says what is wrong, where, and what to do. The command line prints it after
+``error:`` and ends with the exception's ``exit_code``; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+
+class EdgegrowError(Exception):
+    """Base of every error a user can cause; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class InputError(EdgegrowError):
+    """Something given to edgegrow is wrong: a value, a file, a data set, a network (exit code 2)."""
+
+
+class UnsupportedError(InputError):
+    """A network uses an operator that cannot be grown or deployed; the message names it and its place."""
+
+
+class BudgetError(EdgegrowError):
+    """A budget or a gate is not met (exit code 1)."""
+
+    exit_code = 1

@@ -1,0 +1,112 @@
+"""Seed networks: where growth starts.
+
+Each is a plain ``nn.Module`` built from ``(input_shape, classes, widths)``; nothing in it knows of growth.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgegrow.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETS = {
+    "mlp": "edgegrow.nets.mlp:MLP",
+    "conv1d": "edgegrow.nets.conv1d:Conv1dNet",
+    "dscnn": "edgegrow.nets.separable:dscnn",
+    "mobilenet": "edgegrow.nets.separable:mobilenet",
+    "resnet8": "edgegrow.nets.resnet:ResNet8",
+}
+"""Built-in networks: name -> ``module:function``, imported when asked for."""
+
+_DIMENSIONS = {"conv1d": 2, "dscnn": 3, "mobilenet": 3, "resnet8": 3}
+
+
+@dataclass(frozen=True)
+class SeedNetwork:
+    """A network that can be built at several widths.
+
+    Attributes
+    ----------
+    name : str
+        A name of `NETS`, or ``module:function``.
+    builder : callable
+        ``(input_shape, classes)``, and ``widths`` where it takes them, to a module.
+    widths : tuple of int or None
+        The builder's default widths: the proportions a seed keeps. ``None`` where it takes no ``widths``; it
+        then has one size only, at which growth starts.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    widths: tuple[int, ...] | None
+
+    def build(
+        self, input_shape: Sequence[int], classes: int, widths: Sequence[int] | None = None
+    ) -> nn.Module:
+        """Build the module for ``(c, h, w)``, ``(c, length)`` or ``(features,)`` samples.
+
+        Raises
+        ------
+        InputError
+            Where the data's shape does not suit the network, or a user's function fails.
+        """
+        needed = _DIMENSIONS.get(self.name)
+        if needed is not None and len(input_shape) != needed:
+            wants = "(c, h, w) images" if needed == 3 else "(c, length) signals"
+            raise InputError(
+                f"net {self.name}: it takes {wants}, the data has shape {tuple(input_shape)}: "
+                "choose another --net (mlp takes any shape)"
+            )
+        try:
+            if self.widths is None:
+                return self.builder(tuple(input_shape), classes)
+            return self.builder(tuple(input_shape), classes, widths=tuple(widths or self.widths))
+        except Exception as error:
+            if self.name in NETS:
+                raise
+            raise InputError(f"net {self.name}: building it failed: {type(error).__name__}: {error}") from error
+
+
+def load_net(name: str) -> SeedNetwork:
+    """Find a network by the name of `NETS` or as ``module:function`` on the Python path.
+
+    Raises
+    ------
+    InputError
+        If there is no such network.
+    """
+    function = import_function(NETS.get(name, name), f"net {name}", f"choose {', '.join(NETS)} or module:function")
+    widths = signature(function).parameters.get("widths")
+    default = None if widths is None or widths.default is widths.empty else tuple(widths.default)
+    return SeedNetwork(name, function, default)
+
+
+def import_function(path: str, where: str, hint: str) -> Callable[..., nn.Module]:
+    """Import ``module:function``, looking in the working directory too.
+
+    Raises
+    ------
+    InputError
+        With ``where`` and ``hint``, if the path is malformed or leads nowhere.
+    """
+    module_name, colon, attribute = path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise InputError(f"{where}: unknown: {hint}")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except Exception as error:  # a user's module may fail in any way while it is imported
+        raise InputError(f"{where}: cannot import it: {type(error).__name__}: {error}: {hint}") from error
+    if not callable(function):
+        raise InputError(f"{where}: it is not a function: {hint}")
+    return function
