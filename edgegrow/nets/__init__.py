@@ -5,15 +5,13 @@ Each is a plain ``nn.Module`` built from ``(input_shape, classes, widths)``; not
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgegrow.errors import InputError
+from edgegrow.plugins import import_function
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +71,9 @@ class SeedNetwork:
         except Exception as error:
             if self.name in NETS:
                 raise
-            raise InputError(f"net {self.name}: building it failed: {type(error).__name__}: {error}") from error
+            raise InputError(
+                f"net {self.name}: building it failed: {type(error).__name__}: {error}"
+            ) from error
 
 
 def load_net(name: str) -> SeedNetwork:
@@ -84,29 +84,9 @@ def load_net(name: str) -> SeedNetwork:
     InputError
         If there is no such network.
     """
-    function = import_function(NETS.get(name, name), f"net {name}", f"choose {', '.join(NETS)} or module:function")
+    function = import_function(
+        NETS.get(name, name), f"net {name}", f"choose {', '.join(NETS)} or module:function"
+    )
     widths = signature(function).parameters.get("widths")
     default = None if widths is None or widths.default is widths.empty else tuple(widths.default)
     return SeedNetwork(name, function, default)
-
-
-def import_function(path: str, where: str, hint: str) -> Callable[..., nn.Module]:
-    """Import ``module:function``, looking in the working directory too.
-
-    Raises
-    ------
-    InputError
-        With ``where`` and ``hint``, if the path is malformed or leads nowhere.
-    """
-    module_name, colon, attribute = path.partition(":")
-    if not colon or not module_name or not attribute:
-        raise InputError(f"{where}: unknown: {hint}")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a user's module may fail in any way while it is imported
-        raise InputError(f"{where}: cannot import it: {type(error).__name__}: {error}: {hint}") from error
-    if not callable(function):
-        raise InputError(f"{where}: it is not a function: {hint}")
-    return function

@@ -23,7 +23,9 @@ class Conv1dNet(nn.Module):
         Channels of each convolution; every one halves the length.
     """
 
-    def __init__(self, input_shape: Sequence[int], classes: int, widths: Sequence[int] = (12, 16, 16)) -> None:
+    def __init__(
+        self, input_shape: Sequence[int], classes: int, widths: Sequence[int] = (12, 16, 16)
+    ) -> None:
         super().__init__()
         channels, *size = input_shape
         layers: list[nn.Module] = []

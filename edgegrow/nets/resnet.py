@@ -30,7 +30,9 @@ class ResidualBlock(nn.Module):
         self.second = nn.Sequential(*conv_norm(hidden, cout, strided(size, stride), kernel=3))
         # MLPerf Tiny's network has an identity in its first stack, whose width does not change.
         self.shortcut: nn.Module = (
-            nn.Identity() if stride == 1 else nn.Sequential(*conv_norm(cin, cout, size, kernel=1, stride=stride))
+            nn.Identity()
+            if stride == 1
+            else nn.Sequential(*conv_norm(cin, cout, size, kernel=1, stride=stride))
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

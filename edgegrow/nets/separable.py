@@ -33,7 +33,9 @@ class SeparableNet(nn.Module):
     ) -> None:
         super().__init__()
         channels, *size = input_shape
-        self.stem = nn.Sequential(*conv_norm(channels, widths[0], size, kernel=3, stride=strides[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            *conv_norm(channels, widths[0], size, kernel=3, stride=strides[0]), nn.ReLU()
+        )
         channels, size = widths[0], list(strided(size, strides[0]))
         blocks = []
         for width, stride in zip(widths[1:], strides[1:], strict=True):
