@@ -1,0 +1,236 @@
+"""A run's configuration: TOML and command-line values -> frozen, checked models."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgegrow.errors import InputError
+from edgegrow.units import UNITS, parse_quantity
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class Budget(_Frozen):
+    """Upper bounds that the delivered network keeps; at least one.
+
+    Attributes
+    ----------
+    macs, params : float, optional
+        Multiply-accumulates of one inference; weights and biases as deployed (batch norms folded).
+    latency_ms, energy_mj : float, optional
+        Of one inference, on the target.
+    ram_bytes, flash_bytes : float, optional
+        Working memory, and the artifact's size.
+    """
+
+    macs: float | None = Field(None, gt=0)
+    params: float | None = Field(None, gt=0)
+    latency_ms: float | None = Field(None, gt=0)
+    energy_mj: float | None = Field(None, gt=0)
+    ram_bytes: float | None = Field(None, gt=0)
+    flash_bytes: float | None = Field(None, gt=0)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The bounds that are set, ``{metric: value}``."""
+        return self.model_dump(exclude_none=True)
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read ``latency=20ms,ram=64kB,...``.
+
+        Raises
+        ------
+        InputError
+            For an unknown key, a wrong unit, a key given twice, or nothing at all.
+        """
+        limits: dict[str, float] = {}
+        for item in text.split(","):
+            key, equals, value = item.partition("=")
+            key = key.strip()
+            if not equals or key not in UNITS:
+                raise InputError(f"budget '{item.strip()}': write key=value with a key of {', '.join(UNITS)}")
+            metric = UNITS[key][0]
+            if metric in limits:
+                raise InputError(f"budget '{text}': {key} is given twice: give it once")
+            limits[metric] = parse_quantity(key, value)
+        return cls(**limits)
+
+
+class DataConfig(_Frozen):
+    """Where the samples come from: a built-in name, a folder, a ``.npz`` file or ``module:function``."""
+
+    name: str = "digits"
+    dir: str | None = None
+
+
+class NetConfig(_Frozen):
+    """The seed network: a built-in name or ``module:function``; ``widths`` fixes its size at the start."""
+
+    name: str = "dscnn"
+    widths: tuple[int, ...] | None = Field(None, min_length=1)
+
+
+class TrainConfig(_Frozen):
+    """How the network is trained.
+
+    Attributes
+    ----------
+    epochs : float, optional
+        Total training, growth and its scoring included, in units of one epoch of the *final* network. Unset:
+        20, or as many as give 6,000 steps, whichever is more.
+    batch_size, lr, momentum, weight_decay
+        Of SGD with Nesterov momentum; ``lr`` is the peak.
+    augment : bool
+        Move images by up to a fourteenth of their side, and mirror them where the data set allows.
+    threads : int
+        Threads of PyTorch; other counts sum in another order and give other bits.
+    """
+
+    epochs: float | None = Field(None, gt=0, le=10_000)
+    batch_size: int = Field(64, ge=2, le=4096)
+    lr: float = Field(0.1, gt=0, le=10)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0, lt=1)
+    augment: bool = True
+    threads: int = Field(1, ge=1, le=256)
+
+
+class GrowConfig(_Frozen):
+    """How the network is grown.
+
+    Attributes
+    ----------
+    seed_fraction : float
+        Cost of the network that growth starts from, in units of the budget.
+    steps : int
+        Growth steps; costs rise geometrically from the seed's to the budget.
+    interval : float
+        Training before each growth step, in units of all training (``train.epochs``).
+    samples : int
+        Training samples that splitting matrices are estimated on.
+    products : int
+        Lanczos steps for their lowest eigenpairs.
+    step_sizes : tuple of float
+        Steps that the line search tries, relative to the filters' norms.
+    """
+
+    seed_fraction: float = Field(0.4, gt=0, lt=1)
+    steps: int = Field(4, ge=1, le=64)
+    interval: float = Field(0.025, gt=0, lt=0.5)
+    samples: int = Field(1024, ge=16)
+    products: int = Field(8, ge=2, le=256)
+    step_sizes: tuple[float, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)
+
+
+class QuantizeConfig(_Frozen):
+    """Post-training quantization: how many training samples ranges are taken from."""
+
+    calibration_samples: int = Field(512, ge=1)
+
+
+class MeasureConfig(_Frozen):
+    """How long the artifacts are timed: at least so many iterations and seconds."""
+
+    iterations: int = Field(50, ge=50)
+    seconds: float = Field(1.0, ge=1.0, le=600)
+
+
+class RunConfig(_Frozen):
+    """Everything that decides a run."""
+
+    budget: Budget
+    data: DataConfig = DataConfig()
+    net: NetConfig = NetConfig()
+    target: str = "host"
+    seed: int = Field(0, ge=0, lt=2**32)
+    train: TrainConfig = TrainConfig()
+    grow: GrowConfig = GrowConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    measure: MeasureConfig = MeasureConfig()
+
+
+def resolve_config(
+    file: Path | None = None, values: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
+) -> RunConfig:
+    """Put a configuration together: defaults, then a TOML file, then values, then ``section.key=value``.
+
+    Parameters
+    ----------
+    file : Path, optional
+        A TOML file of the form `dump_config` writes; every key is optional but the budget.
+    values : mapping, optional
+        Dotted keys to values, ``None`` for not given: what the command line's own options set.
+    settings : sequence of str
+        ``section.key=value`` with a TOML value, as of ``--set``.
+
+    Raises
+    ------
+    InputError
+        For a missing or malformed file, an unknown key, a wrong type or a value out of range.
+    """
+    tree = _read_toml(file) if file is not None else {}
+    tree.pop("versions", None)  # written beside the configuration for the record, not part of it
+    if isinstance(budget := tree.get("budget"), str):
+        tree["budget"] = Budget.parse(budget).limits
+    for key, value in (values or {}).items():
+        if value is not None:
+            _put(tree, key, value)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--set {setting}: write section.key=value")
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text  # a bare word: a string without its quotes
+        _put(tree, key.strip(), value)
+    if not tree.get("budget"):
+        raise InputError("budget: none given: state one, e.g. --budget macs=250k")
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        where = f"{file}: " if file is not None else ""
+        raise InputError(where + _first_problem(error)) from error
+
+
+def dump_config(config: RunConfig, versions: Mapping[str, str]) -> str:
+    """Write a resolved configuration, all defaults written out, with the versions it ran with, as TOML."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps({**tree, "versions": dict(versions)})
+
+
+def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"{dotted}: {section} is not a section: see config.toml of a run for the keys")
+    tree[key] = value
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"configuration {file}: cannot read it: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {file}: not valid TOML: {error}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Pydantic's report in one line: the key, what is wrong, what was given."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"configuration: unknown key '{key}': see config.toml of a run for the keys"
+    given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+    return f"configuration: {key}: {problem['msg'].lower()}{given}"

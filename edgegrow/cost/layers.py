@@ -1,0 +1,60 @@
+"""A layer as costs see it, and the counts that need nothing else: multiply-accumulates and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One convolution or linear layer, batch norm folded in.
+
+    Attributes
+    ----------
+    name : str
+        Path of the module.
+    cin, cout : int
+        Channels in and out. For a linear layer after a flatten, ``cin`` counts every column.
+    taps : int
+        Elements of the kernel: ``kh * kw``, 1 for a linear layer.
+    positions : int
+        Output positions of one sample: ``h * w``, 1 for a linear layer.
+    depthwise : bool
+        Whether every output channel reads one input channel only.
+    linear : bool
+        Whether it is a fully connected layer.
+    """
+
+    name: str
+    cin: int
+    cout: int
+    taps: int
+    positions: int
+    depthwise: bool = False
+    linear: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Elements of the weight."""
+        return self.taps * self.cout * (1 if self.depthwise else self.cin)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference: every weight once a position."""
+        return self.weights * self.positions
+
+    @property
+    def params(self) -> int:
+        """Weights and biases as deployed: a batch norm leaves one bias a channel."""
+        return self.weights + self.cout
+
+
+def count_macs(layers: Sequence[LayerShape]) -> int:
+    """Multiply-accumulates of one inference (one sample); additions and pooling are not counted."""
+    return sum(layer.macs for layer in layers)
+
+
+def count_params(layers: Sequence[LayerShape]) -> int:
+    """Weights and biases as deployed, batch norms folded."""
+    return sum(layer.params for layer in layers)

@@ -1,0 +1,1 @@
+"""Growing a network by splitting neurons, under a budget."""

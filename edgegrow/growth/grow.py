@@ -1,0 +1,304 @@
+"""The growth loop: train a little, score every channel, split the best, and anneal at the final size.
+
+Growing happens early and fast, at a constant high learning rate, while the network is small and training is
+cheap; nearly all of the training is left for the network that is delivered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from edgegrow.config import GrowConfig, TrainConfig
+from edgegrow.cost.layers import count_macs
+from edgegrow.data.dataset import Dataset, Split
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.select import CostModel, select_splits
+from edgegrow.growth.splitting import SplittingIndex, SplittingOperator, lanczos
+from edgegrow.growth.surgery import ChannelSplit, filter_norms, rescale_filters, split_channels
+from edgegrow.training import (
+    TRAIN_PASSES,
+    Batches,
+    cosine,
+    evaluate,
+    generator,
+    image_shift,
+    make_optimizer,
+    train,
+)
+
+_SCORING_BATCH = 256
+"""Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
+
+
+@dataclass
+class Progress:
+    """How far a growth has come: with the weights and the optimiser's state, all that resuming needs.
+
+    Attributes
+    ----------
+    growth_steps : int
+        Growth steps taken.
+    anneal_steps, anneal_total : int
+        Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
+    macs_trained : float
+        Multiply-accumulates spent on training, scoring and line searches so far.
+    filter_norms : dict
+        Norm of fresh filters of each layer, which grown ones are rescaled to.
+    """
+
+    growth_steps: int = 0
+    anneal_steps: int = 0
+    anneal_total: int = 0
+    macs_trained: float = 0.0
+    filter_norms: dict[str, float] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """Who is told of a growth's progress, and keeps it."""
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Keep an event: an epoch, a growth step."""
+        ...
+
+    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+        """Keep everything that `Grower.run` needs to go on from here."""
+        ...
+
+    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Show that an optimiser step of a stage is done."""
+        ...
+
+
+class Grower:
+    """Grows one network on one data set under one budget.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The seed network, or the network of a checkpoint; grown in place.
+    data : Dataset
+        Trains on its training split, reports on its validation split, never sees the test split.
+    costs : CostModel
+        Prices whole networks in the metrics of `limits`.
+    limits : mapping
+        ``{metric: upper bound}``.
+    train_config, grow_config
+        See `edgegrow.config`; ``train_config.epochs`` must be resolved to a number.
+    seed : int
+        Decides everything random.
+    journal : Journal
+        Is told of everything.
+    """
+
+    def __init__(
+        self,
+        trace: NetworkTrace,
+        data: Dataset,
+        costs: CostModel,
+        limits: Mapping[str, float],
+        train_config: TrainConfig,
+        grow_config: GrowConfig,
+        seed: int,
+        journal: Journal,
+    ) -> None:
+        assert train_config.epochs is not None
+        self.trace, self.data, self.costs, self.limits = trace, data, costs, dict(limits)
+        self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
+        self.epochs = train_config.epochs
+        augment = train_config.augment
+        self.batches = Batches(
+            data.train,
+            min(train_config.batch_size, len(data.train)),
+            image_shift(data.input_shape) if augment else 0,
+            data.flip and augment,
+        )
+        self.optimizer = make_optimizer(
+            trace.graph, train_config.lr, train_config.momentum, train_config.weight_decay
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference at the present widths."""
+        return count_macs(self.trace.shapes(self.trace.widths()))
+
+    def run(self, progress: Progress) -> Progress:
+        """Grow and anneal from wherever ``progress`` stands to the end; the network is left in place.
+
+        Every stage draws from a stream of its own, keyed by seed and stage, so that a resumed run takes the
+        very steps that an uninterrupted one takes.
+        """
+        if not progress.filter_norms:
+            progress.filter_norms = filter_norms(self.trace)
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        while progress.growth_steps < self.config.steps:
+            self._train_before_growth(progress)
+            self._grow(progress)
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        if progress.anneal_total == 0:
+            left = self.epochs * self._epoch_macs() - progress.macs_trained
+            progress.anneal_total = max(1, int(left / (TRAIN_PASSES * self.macs * self.batches.size)))
+        while progress.anneal_steps < progress.anneal_total:
+            self._anneal_epoch(progress)
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        return progress
+
+    def _epoch_macs(self) -> float:
+        """Multiply-accumulates of one epoch of training at the present widths."""
+        return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
+
+    def _train_before_growth(self, progress: Progress) -> None:
+        steps = max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
+        stage = f"grow {progress.growth_steps + 1}/{self.config.steps}"
+        started = time.monotonic()
+        loss = train(
+            self.trace.graph,
+            self.optimizer,
+            self.batches.draw(generator(self.seed, 1, progress.growth_steps)),
+            lambda step: self.train_config.lr,
+            range(steps),
+            lambda step, value: self.journal.step(stage, step + 1, steps, value),
+        )
+        progress.macs_trained += TRAIN_PASSES * self.macs * self.batches.size * steps
+        self._record_epoch(stage, steps, loss, self.train_config.lr, progress, time.monotonic() - started)
+
+    def _anneal_epoch(self, progress: Progress) -> None:
+        first, total = progress.anneal_steps, progress.anneal_total
+        steps = range(first, min(first + self.batches.steps_per_epoch, total))
+        started = time.monotonic()
+        loss = train(
+            self.trace.graph,
+            self.optimizer,
+            self.batches.draw(generator(self.seed, 2, first)),
+            lambda step: cosine(self.train_config.lr, step, total),
+            steps,
+            lambda step, value: self.journal.step("anneal", step + 1, total, value),
+        )
+        progress.anneal_steps = steps.stop
+        progress.macs_trained += TRAIN_PASSES * self.macs * self.batches.size * len(steps)
+        rate = cosine(self.train_config.lr, first, total)
+        self._record_epoch("anneal", len(steps), loss, rate, progress, time.monotonic() - started)
+
+    def _record_epoch(
+        self, stage: str, steps: int, loss: float, lr: float, progress: Progress, seconds: float
+    ) -> None:
+        validation_loss, validation_accuracy = evaluate(self.trace.graph, self.data.validation)
+        self.journal.record(
+            "epoch",
+            {
+                "stage": stage,
+                "steps": steps,
+                "lr": lr,
+                "train_loss": loss,
+                "validation_loss": validation_loss,
+                "validation_accuracy": validation_accuracy,
+                "macs_trained": progress.macs_trained,
+                "seconds": seconds,
+            },
+        )
+
+    def _grow(self, progress: Progress) -> None:
+        number = progress.growth_steps + 1
+        started = time.monotonic()
+        scored, searched = self._subsets(progress.growth_steps)
+        macs_before = progress.macs_trained
+        rng = generator(self.seed, 3, progress.growth_steps)
+        indices = score(self.trace, scored, self.config.products, rng)
+        # One forward and backward, the cut forward and its gradient, then two passes a product.
+        progress.macs_trained += self.macs * len(scored) * (4 + 2 * self.config.products)
+        scoring_seconds = time.monotonic() - started
+        widths_before = self.trace.widths()
+        chosen = select_splits(self.trace, indices, self.costs, self._limits_at(number))
+        loss_before = evaluate(self.trace.graph, searched)[0]
+        step, loss_after, predicted = self._split(indices, chosen, searched)
+        progress.macs_trained += self.macs * len(searched) * (1 + len(self.config.step_sizes))
+        rescale_filters(self.trace, progress.filter_norms, self.optimizer.state)
+        progress.growth_steps = number
+        widths = self.trace.widths()
+        self.journal.record(
+            "growth",
+            {
+                "step": number,
+                "splits": {name: len(channels) for name, channels in chosen.items()},
+                "widths_before": widths_before,
+                "widths": widths,
+                "step_size": step,
+                "predicted_loss_change": predicted,
+                "realised_loss_change": loss_after - loss_before,
+                "loss_before": loss_before,
+                "loss_after": loss_after,
+                "lowest_eigenvalues": {i.block.group.name: i.eigenvalues.tolist() for i in indices},
+                "costs": dict(self.costs(self.trace.shapes(widths))),
+                "scoring_macs": progress.macs_trained - macs_before,
+                "scoring_seconds": scoring_seconds,
+                "macs_trained": progress.macs_trained,
+                "seconds": time.monotonic() - started,
+            },
+        )
+
+    def _subsets(self, growth_step: int) -> tuple[Split, Split]:
+        """Training samples for the splitting matrices, and others for the line search."""
+        size = min(self.config.samples, len(self.data.train) // 2)
+        order = torch.randperm(len(self.data.train), generator=generator(self.seed, 4, growth_step)).numpy()
+        first, second = order[:size], order[size : 2 * size]
+        x, y = self.data.train.x, self.data.train.y
+        return Split(x[first], y[first]), Split(x[second], y[second])
+
+    def _limits_at(self, number: int) -> dict[str, float]:
+        """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
+        now = self.costs(self.trace.shapes(self.trace.widths()))
+        share = 1 / (self.config.steps - number + 1)
+        return {metric: now[metric] ** (1 - share) * limit**share for metric, limit in self.limits.items()}
+
+    def _split(
+        self, indices: Sequence[SplittingIndex], chosen: Mapping[str, torch.Tensor], searched: Split
+    ) -> tuple[float, float, float]:
+        """Split the chosen channels, with the step that lowers the loss most: ``(step, loss, predicted change)``."""
+        picked = [(index, chosen[name]) for index in indices if (name := index.block.group.name) in chosen]
+        curvature = sum(index.eigenvalues[channels].sum().item() for index, channels in picked)
+        splits = [ChannelSplit(index.block.group, channels, index.directed(channels)) for index, channels in picked]
+        directions = split_channels(self.trace, splits, self.optimizer.state)
+        present, losses = 0.0, {}
+
+        def move_to(step: float) -> None:
+            nonlocal present
+            for weight, direction in directions.items():
+                weight.data += (step - present) * direction
+            present = step
+
+        for step in self.config.step_sizes:
+            move_to(step)
+            losses[step] = evaluate(self.trace.graph, searched)[0]
+        best = min(losses, key=losses.__getitem__)
+        move_to(best)
+        return best, losses[best], 0.5 * best**2 * curvature
+
+
+def score(
+    trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator
+) -> list[SplittingIndex]:
+    """Best split of every channel of every growable group, estimated on some samples.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The network.
+    samples : Split
+        What the splitting matrices are averaged over.
+    products : int
+        Lanczos steps.
+    rng : torch.Generator
+        For the starting vectors.
+    """
+    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
+    pieces = zip(x.split(_SCORING_BATCH), y.split(_SCORING_BATCH), strict=True)
+    return lanczos(SplittingOperator(trace, pieces), products, rng)
+
+
+def progress_to_json(progress: Progress) -> dict[str, Any]:
+    """Return a progress as plain values."""
+    return asdict(progress)

@@ -1,0 +1,311 @@
+r"""The splitting matrix of every channel, and its lowest eigenpair.
+
+A channel with parameters :math:`\theta` (its filter in every producer and depthwise layer of its group) is
+replaced by two copies at :math:`\theta \pm \epsilon v`, which the consumers read with half their weight. The
+parametric terms cancel, and what is left at second order is (Liu, Wu, Wang, "Splitting Steepest Descent for
+Growing Neural Architectures", NeurIPS 2019, theorem 2.2)
+
+.. math:: L_{new} - L = \tfrac{\epsilon^2}{2} v^T S v + O(\epsilon^3), \qquad
+          S = E[\nabla_a L \cdot \nabla^2_\theta a(\theta)],
+
+with :math:`a` what the consumers read. ``S`` is the Hessian of :math:`F(\theta) = \sum \langle g, a(\theta)
+\rangle` with the gradient ``g`` at each consumer held fixed and every producer's input held fixed. Since no
+two channels meet inside a group, the Hessian of the sum over all groups is block-diagonal over channels: **one
+Hessian-vector product serves every channel of the network at once**, and all lowest eigenpairs come from one
+batched Lanczos run (Wang et al., "Energy-Aware Neural Architecture Optimization with Fast Splitting Steepest
+Descent", 2019, use gradient descent on the Rayleigh quotient; Lanczos needs far fewer products).
+
+*Relative coordinates.* Under batch norm the scale of a filter is free, so eigenvalues of ``S`` itself cannot be
+compared between channels. Every filter is measured in units of its own norm: with ``D`` the diagonal matrix of
+those norms, what is reported is the spectrum of ``D S D``, and a step is a fraction of the filter's norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from edgegrow.growth.groups import ChannelGroup, NetworkTrace
+
+KINK_SHARPNESS = 3.0
+"""``beta`` of the softplus whose curvature stands for that of a ReLU's kink (as the authors' code has it)."""
+
+
+class _KinkedSlope(torch.autograd.Function):
+    """The gradient of ``clamp(z, 0, top)``, differentiated as if its kinks were softplus bends."""
+
+    @staticmethod
+    def forward(ctx, grad, z, top):  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.save_for_backward(grad, z)
+        ctx.top = top
+        return grad * ((z > 0) & (z < top))
+
+    @staticmethod
+    def backward(ctx, outer):  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+        grad, z = ctx.saved_tensors
+        inside = (z > 0) & (z < ctx.top)
+        curvature = _softplus_curvature(z)
+        if ctx.top != float("inf"):
+            curvature = curvature - _softplus_curvature(z - ctx.top)
+        return outer * inside, outer * grad * curvature, None
+
+
+class _KinkedClamp(torch.autograd.Function):
+    """``clamp(z, 0, top)``: its values and gradient are exact, its second derivative is the surrogate's."""
+
+    @staticmethod
+    def forward(ctx, z, top):  # type: ignore[no-untyped-def]  # noqa: ANN001
+        ctx.save_for_backward(z)
+        ctx.top = top
+        return z.clamp(0.0, top)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+        (z,) = ctx.saved_tensors
+        return _KinkedSlope.apply(grad, z, ctx.top), None
+
+
+def _softplus_curvature(z: torch.Tensor) -> torch.Tensor:
+    """Second derivative of ``softplus(beta z) / beta``: ``beta s (1 - s)``, ``s = sigmoid(beta z)``."""
+    s = torch.sigmoid(KINK_SHARPNESS * z)
+    return KINK_SHARPNESS * s * (1 - s)
+
+
+class _EdgeReader(fx.Interpreter):
+    """Runs the network and keeps what every consumer reads, as tensors whose gradient can be asked for."""
+
+    def __init__(self, trace: NetworkTrace, consumers: set[str]) -> None:
+        super().__init__(trace.graph)
+        self.consumers = consumers
+        self.edges: dict[fx.Node, torch.Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> torch.Tensor:
+        if n.op == "call_module" and n.target in self.consumers:
+            (value,) = self.fetch_args_kwargs_from_env(n)[0]
+            # A view of its own: the gradient through this consumer alone, not through its siblings.
+            edge = value.view_as(value)
+            self.edges[n] = edge
+            return self.submodules[str(n.target)](edge)  # type: ignore[no-any-return]
+        return super().run_node(n)  # type: ignore[no-any-return]
+
+
+class _ChainRunner(fx.Interpreter):
+    """Runs the network cut at every producer's input, with surrogate kinks, and sums ``<g, a>``."""
+
+    def __init__(self, trace: NetworkTrace, producers: set[str], gradients: dict[fx.Node, torch.Tensor]) -> None:
+        super().__init__(trace.graph)
+        self.producers, self.gradients = producers, gradients
+        self.total: torch.Tensor = torch.zeros(())
+
+    def run_node(self, n: fx.Node) -> torch.Tensor:
+        args = self.fetch_args_kwargs_from_env(n)[0]
+        if n in self.gradients and args[0].requires_grad:
+            self.total = self.total + (self.gradients[n] * args[0]).sum()
+        module = self.submodules[str(n.target)] if n.op == "call_module" else None
+        if module is not None and n.target in self.producers:
+            return module(args[0].detach())  # type: ignore[no-any-return]
+        if isinstance(module, (nn.ReLU, nn.ReLU6)) or n.target in (F.relu, torch.relu, F.relu6, "relu"):
+            top = 6.0 if isinstance(module, nn.ReLU6) or n.target is F.relu6 else float("inf")
+            return _KinkedClamp.apply(args[0], top)  # type: ignore[no-any-return]
+        return super().run_node(n)  # type: ignore[no-any-return]
+
+
+@dataclass
+class ChannelBlock:
+    """The splittable parameters of one group: a row of ``d`` numbers for each of its ``n`` channels.
+
+    Attributes
+    ----------
+    group : ChannelGroup
+        The group.
+    weights : list of nn.Parameter
+        Weights whose first axis is the group's channels: producers, then depthwise layers.
+    """
+
+    group: ChannelGroup
+    weights: list[nn.Parameter]
+
+    def pack(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Lay tensors shaped as ``weights`` side by side: ``(n, d)``."""
+        return torch.cat([t.reshape(len(t), -1) for t in tensors], dim=1)
+
+    def unpack(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Undo `pack`: rows ``(m, d)`` to tensors ``(m, ...)`` shaped as ``weights`` but for the first axis."""
+        sizes = [weight[0].numel() for weight in self.weights]
+        parts = rows.split(sizes, dim=1)
+        return [part.reshape(-1, *w.shape[1:]) for part, w in zip(parts, self.weights, strict=True)]
+
+    def scale(self) -> torch.Tensor:
+        """Norm of the filter each coordinate belongs to, ``(n, d)``: the diagonal of ``D``."""
+        norms = [w.detach().flatten(1).norm(dim=1, keepdim=True).expand(-1, w[0].numel()) for w in self.weights]
+        return torch.cat(norms, dim=1)
+
+
+class SplittingOperator:
+    """``v -> D S D v`` for every channel of every growable group at once.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The network; it is run in evaluation mode, so batch-norm statistics are constants and stay as they are.
+    batches : iterable of (x, y)
+        Samples ``(n, *input_shape)`` and labels ``(n,)`` that the expectation is taken over. Their graphs are
+        kept, so that a product costs one convolution and one weight gradient a layer.
+
+    Attributes
+    ----------
+    blocks : list of ChannelBlock
+        One for each growable group.
+    loss : float
+        Mean cross-entropy over the samples.
+    """
+
+    def __init__(self, trace: NetworkTrace, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self.blocks = [
+            ChannelBlock(g, [trace.module(name).weight for name in (*g.producers, *g.depthwise)])  # type: ignore[misc]
+            for g in trace.growable
+        ]
+        self._parameters = [weight for block in self.blocks for weight in block.weights]
+        self._scales = [block.scale() for block in self.blocks]
+        self._slopes: list[tuple[torch.Tensor, ...]] = []
+        consumers = {consumer.name for group in trace.growable for consumer in group.consumers}
+        producers = {name for group in trace.groups for name in group.producers}
+        training = trace.graph.training
+        trace.graph.eval()
+        total, samples = 0.0, 0
+        for x, y in batches:
+            reader = _EdgeReader(trace, consumers)
+            loss = F.cross_entropy(reader.run(x), y, reduction="sum")
+            gradients = torch.autograd.grad(loss, list(reader.edges.values()))
+            runner = _ChainRunner(trace, producers, dict(zip(reader.edges, gradients, strict=True)))
+            runner.run(x)
+            self._slopes.append(torch.autograd.grad(runner.total, self._parameters, create_graph=True))
+            total, samples = total + loss.item(), samples + len(x)
+        trace.graph.train(training)
+        self.loss, self.samples = total / samples, samples
+
+    def __call__(self, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Multiply ``(n, d)`` vectors, one for each block, by the relative splitting matrices ``D S D``."""
+        directions = [
+            part
+            for block, scale, v in zip(self.blocks, self._scales, vectors, strict=True)
+            for part in block.unpack(scale * v)
+        ]
+        sums = [torch.zeros_like(weight) for weight in self._parameters]
+        for slopes in self._slopes:
+            # The Hessian is symmetric: differentiating <slope, v> gives S v.
+            products = torch.autograd.grad(
+                slopes, self._parameters, directions, retain_graph=True, allow_unused=True
+            )
+            for accumulated, product in zip(sums, products, strict=True):
+                if product is not None:
+                    accumulated += product
+        remaining, results = iter(sums), []
+        for block, scale in zip(self.blocks, self._scales, strict=True):
+            rows = block.pack([next(remaining) for _ in block.weights])
+            results.append(scale * rows / self.samples)
+        return results
+
+
+@dataclass(frozen=True)
+class SplittingIndex:
+    """The best split of every channel of a group.
+
+    Attributes
+    ----------
+    block : ChannelBlock
+        The group's parameters.
+    eigenvalues : torch.Tensor
+        ``(n,)``, lowest eigenvalue of ``D S D``: a split with relative step ``eps`` changes the loss by
+        ``eps**2 / 2`` times it. Zero or more: the channel is splitting-stable.
+    directions : torch.Tensor
+        ``(n, d)``, the unit eigenvectors, in relative coordinates.
+    """
+
+    block: ChannelBlock
+    eigenvalues: torch.Tensor
+    directions: torch.Tensor
+
+    def directed(self, channels: torch.Tensor) -> list[torch.Tensor]:
+        """``D v`` of some channels ``(m,)``, as tensors ``(m, ...)`` shaped as the block's weights."""
+        return self.block.unpack(self.block.scale()[channels] * self.directions[channels])
+
+
+def lanczos(operator: SplittingOperator, products: int, generator: torch.Generator) -> list[SplittingIndex]:
+    """Lowest eigenpair of every channel's splitting matrix, by batched Lanczos.
+
+    Full reorthogonalisation (twice); each channel runs its own recurrence in the shared products.
+
+    Parameters
+    ----------
+    operator : SplittingOperator
+        All splitting matrices.
+    products : int
+        Lanczos steps, at most; a channel of ``d`` parameters is exact after ``d``.
+    generator : torch.Generator
+        For the starting vectors.
+
+    Returns
+    -------
+    list of SplittingIndex
+        One for each block of the operator.
+    """
+    shapes = [(len(b.weights[0]), sum(w[0].numel() for w in b.weights)) for b in operator.blocks]
+    starts = [torch.randn(shape, generator=generator) for shape in shapes]
+    bases = [[v / v.norm(dim=1, keepdim=True)] for v in starts]
+    tridiagonals = [torch.zeros(n, products, products) for n, _ in shapes]
+    for k in range(products):
+        images = operator([basis[-1] for basis in bases])
+        for basis, tridiagonal, image in zip(bases, tridiagonals, images, strict=True):
+            tridiagonal[:, k, k] = (basis[-1] * image).sum(1)
+            for _ in range(2):
+                for q in basis:
+                    image = image - (image * q).sum(1, keepdim=True) * q
+            norm = image.norm(dim=1)
+            # An exhausted Krylov space leaves rounding noise only: end that channel's recurrence with zeros.
+            alive = norm > 1e-6 * tridiagonal.abs().amax(dim=(1, 2)).clamp_min(1e-30)
+            basis.append(torch.where(alive[:, None], image / norm.clamp_min(1e-30)[:, None], 0.0))
+            if k + 1 < products:
+                tridiagonal[:, k, k + 1] = tridiagonal[:, k + 1, k] = norm * alive
+    indices = []
+    for block, basis, tridiagonal in zip(operator.blocks, bases, tridiagonals, strict=True):
+        # Rows that an ended recurrence never reached must not pose as an eigenvalue 0 below positive ones.
+        reached = torch.stack([q.abs().sum(1) > 0 for q in basis[:products]], dim=1)
+        padded = tridiagonal.double() + torch.diag_embed((~reached).double() * torch.finfo(torch.float32).max)
+        values, vectors = torch.linalg.eigh(padded)
+        lowest = vectors[:, :, 0].float()
+        direction = sum(lowest[:, k, None] * q for k, q in enumerate(basis[:products]))
+        assert isinstance(direction, torch.Tensor)
+        indices.append(SplittingIndex(block, values[:, 0].float(), direction))
+    return indices
+
+
+def exact_matrices(operator: SplittingOperator) -> list[torch.Tensor]:
+    """Every relative splitting matrix in full, ``(n, d, d)`` for each block: the reference, for small ``d``.
+
+    Column ``j`` of all channels' matrices is one product with the ``j``-th unit vectors, so this takes as many
+    products as the largest block has parameters a channel.
+    """
+    shapes = [(len(b.weights[0]), sum(w[0].numel() for w in b.weights)) for b in operator.blocks]
+    matrices = [torch.zeros(n, d, d) for n, d in shapes]
+    for j in range(max(d for _, d in shapes)):
+        units = [torch.zeros(n, d) for n, d in shapes]
+        for unit in units:
+            unit[:, j : j + 1] = 1.0
+        for matrix, column in zip(matrices, operator(units), strict=True):
+            if j < matrix.shape[2]:
+                matrix[:, :, j] = column
+    return matrices
+
+
+def exact_indices(operator: SplittingOperator) -> list[SplittingIndex]:
+    """Lowest eigenpairs by full eigen-decomposition, ``O(n d^3)``: what `lanczos` is checked against."""
+    indices = []
+    for block, matrix in zip(operator.blocks, exact_matrices(operator), strict=True):
+        values, vectors = torch.linalg.eigh((matrix + matrix.mT).double() / 2)
+        indices.append(SplittingIndex(block, values[:, 0].float(), vectors[:, :, 0].float()))
+    return indices
