@@ -1,0 +1,300 @@
+"""Artifacts, opened in a process of their own and run sample by sample.
+
+`Worker` talks to ``worker.py`` wherever a command can start it; on this machine that is a child process.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+from edgegrow.errors import InputError
+from edgegrow.measure import worker as program
+from edgegrow.measure.identity import host_identity
+from edgegrow.measure.protocol import Artifact, Identity
+
+Array = NDArray[Any]
+
+PACKAGES = {"ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+"""What to install for each runtime's module."""
+
+
+class TensorInfo(BaseModel):
+    """An artifact's input or output.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        With the batch of 1.
+    dtype : str
+        numpy's name of the type.
+    scale, zero_point : float, int, or None
+        The real value is ``scale * (q - zero_point)``; ``None`` where the tensor is not quantized.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: FiniteFloat | None = None
+    zero_point: int | None = None
+
+
+class Worker:
+    """A process that opens artifacts; it starts when needed, and again after an artifact has crashed it.
+
+    Parameters
+    ----------
+    command : sequence of str
+        What starts ``worker.py``, connected to its stdin and stdout.
+    """
+
+    def __init__(self, command: Sequence[str] = (sys.executable, "-P", program.__file__)) -> None:
+        self._command = tuple(command)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Send a request, and wait for its answer and payload.
+
+        Raises
+        ------
+        InputError
+            If the worker refuses it, or ends before it has answered; the message names no file.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({**request, "bytes": len(payload)}).encode() + b"\n" + payload)
+            process.stdin.flush()
+            line = process.stdout.readline()
+            answer = json.loads(line) if line.endswith(b"\n") else None
+            content = process.stdout.read(answer["bytes"]) if answer else b""
+        except BrokenPipeError:
+            answer, content = None, b""
+        except BaseException:  # interrupted between request and answer: the next answer would be this one's
+            self.close()
+            raise
+        if answer is None:
+            raise InputError(self._ended())
+        if "missing" in answer:
+            package = PACKAGES[answer["missing"]]
+            raise InputError(f"its runtime cannot be imported ({answer['error']}): pip install {package}")
+        if "error" in answer:
+            raise InputError(answer["error"])
+        return answer, content
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        try:
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise InputError(f"worker {self._command[0]}: cannot start it: {error.strerror}") from error
+        self._process = process
+        self._finalizer = weakref.finalize(self, _end, process)
+        return process
+
+    def _ended(self) -> str:
+        process = self._process
+        self._process = None
+        assert process is not None
+        _end(process)
+        code = process.returncode
+        if -code == getattr(signal, "SIGALRM", None):
+            return f"it took longer than {program.OPEN_SECONDS} s to open and run once"
+        if code < 0:
+            return f"its runtime crashed ({signal.Signals(-code).name}): the file is damaged, export it again"
+        return f"the process that ran it ended (exit code {code}): see edgegrow doctor"
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._finalizer()
+            self._process = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:  # what is still buffered cannot be sent to a process that has ended
+            pass
+    try:
+        process.wait(1)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+class Session:
+    """An open artifact. Use it in ``with``, or `close` it.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    artifact : Artifact
+    input, output : TensorInfo
+    threads : int
+    identity : Identity
+        This machine's, and the runtime's.
+    metadata : dict of str
+        What the artifact says of itself.
+    load_ns : int
+        Time from the artifact's bytes to a runtime that is ready, in ns.
+    """
+
+    def __init__(self, worker: Worker, path: Path, artifact: Artifact, threads: int, answer: dict[str, Any]):
+        self._worker = worker
+        self.path, self.artifact, self.threads = path, artifact, threads
+        self.metadata: dict[str, str] = answer["metadata"]
+        self.input = TensorInfo(**{**answer["input"], **_quantization(self.metadata, "input")})
+        self.output = TensorInfo(**{**answer["output"], **_quantization(self.metadata, "output")})
+        self.load_ns: int = answer["load_ns"]
+        self.identity: Identity = host_identity(
+            answer["runtime"], answer["version"], answer["kernels"], threads
+        )
+
+    def ask(self, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Send a request to the worker; an error names the artifact."""
+        try:
+            return self._worker.ask(request, payload)
+        except InputError as error:
+            raise InputError(f"artifact {self.path}: {error}") from error
+
+    def run(self, x: Array) -> Array:
+        """Run samples one by one.
+
+        Parameters
+        ----------
+        x : ndarray
+            ``(n, ...)`` of the input's type, shaped as the input without its batch.
+
+        Returns
+        -------
+        ndarray
+            ``(n, ...)`` of the output's type, shaped as the output without its batch.
+
+        Raises
+        ------
+        InputError
+            If type or shape are not the input's, or the runtime fails.
+        """
+        shape = self.input.shape[1:]
+        if x.dtype.name != self.input.dtype or x.shape[1:] != shape:
+            raise InputError(
+                f"artifact {self.path}: samples are {x.dtype} {x.shape[1:]}, "
+                f"its input is {self.input.dtype} {shape}"
+            )
+        _, content = self.ask({"do": "run", "n": len(x)}, np.ascontiguousarray(x).tobytes())
+        return np.frombuffer(content, self.output.dtype).reshape(len(x), *self.output.shape[1:]).copy()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _quantization(metadata: dict[str, str], which: str) -> dict[str, Any]:
+    """Scale and zero point of the input or output, where an ``.onnx`` file's metadata gives them."""
+    try:
+        given = json.loads(metadata.get(which, "{}"))
+        return {"scale": float(given["scale"]), "zero_point": int(given["zero_point"])}
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = None) -> Session:
+    """Open a ``.tflite`` or ``.onnx`` file with the runtime of its format, and run it once.
+
+    Parameters
+    ----------
+    path : str or Path
+    threads : int
+        Threads the runtime may use.
+    worker : Worker or None
+        Where to open it; by default a new process of this machine's.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is of another format, is damaged, or is not a network of one input and
+        one output with fixed sizes.
+    """
+    path = Path(path)
+    if path.suffix.lower()[1:] not in program.RUNTIMES:
+        raise InputError(f"artifact {path}: this machine runs .tflite and .onnx files")
+    if threads < 1:
+        raise InputError(f"threads {threads}: it takes 1 or more")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
+    if not content:
+        raise InputError(f"artifact {path}: it is empty: export it again")
+    artifact = Artifact.of(path, content)
+    worker = worker or Worker()
+    try:
+        answer, _ = worker.ask({"do": "open", "format": artifact.format, "threads": threads}, content)
+    except InputError as error:
+        worker.close()
+        raise InputError(f"artifact {path}: {error}") from error
+    return Session(worker, path, artifact, threads, answer)
+
+
+def predict(session: Session, x: Array) -> NDArray[np.float32]:
+    """Logits of float samples: quantized, run and dequantized with the artifact's own scales.
+
+    Parameters
+    ----------
+    session : Session
+    x : ndarray
+        float ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``, as the data gives them. A ``.tflite``
+        artifact is fed ``(n, h, w, c)``, ``(n, 1, length, c)`` or ``(n, features)``.
+
+    Returns
+    -------
+    ndarray
+        float32 ``(n, classes)``.
+
+    Raises
+    ------
+    InputError
+        If the samples' shape is not the artifact's, or they are not finite.
+    """
+    if session.artifact.format == "tflite":
+        x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x.transpose(0, 2, 1)[:, None] if x.ndim == 3 else x
+    if not np.isfinite(x).all():
+        raise InputError("samples: they have values that are not finite: clean the data")
+    info = session.input
+    if info.scale is not None and info.zero_point is not None:
+        kind = np.iinfo(info.dtype)
+        x = np.rint(x.astype(np.float32) / np.float32(info.scale)) + info.zero_point
+        x = np.clip(x, kind.min, kind.max)
+    elif not info.dtype.startswith("float"):
+        raise InputError(
+            f"artifact {session.path}: its {info.dtype} input has no scale: export it with edgegrow"
+        )
+    y = session.run(x.astype(info.dtype))
+    y = y.reshape(len(y), -1).astype(np.float32)
+    if session.output.scale is None or session.output.zero_point is None:
+        return y
+    return (y - np.float32(session.output.zero_point)) * np.float32(session.output.scale)
