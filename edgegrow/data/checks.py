@@ -51,6 +51,23 @@ def as_array(values: ArrayLike, where: str, key: str) -> NDArray[Any]:
     return array
 
 
+def as_texts(values: ArrayLike, where: str, key: str) -> list[str]:
+    """Turn ``values`` into a list of text; a single text gives a list of one.
+
+    Raises
+    ------
+    InputError
+        If it is anything else, or no characters.
+    """
+    array = as_array(values, where, key)
+    if array.ndim > 1 or array.dtype.kind != "U":
+        raise InputError(f"{where}: {key} has type {array.dtype}, shape {array.shape}: give text")
+    try:
+        return [str(text) for text in array.reshape(-1)]
+    except (SystemError, ValueError) as error:  # numpy's text may hold numbers that are no characters
+        raise InputError(f"{where}: {key} is not text ({reason(error)}): write it again") from error
+
+
 def check_inputs(x: ArrayLike, where: str, key: str = "x") -> NDArray[np.float32]:
     """Check inputs and convert them.
 
@@ -145,12 +162,7 @@ def check_names(class_names: ArrayLike | None, labels: NDArray[np.int64], where:
     highest = int(labels.max())
     if class_names is None:
         return tuple(str(label) for label in range(highest + 1))
-    array = as_array(class_names, where, "class_names")
-    if array.ndim != 1 or array.dtype.kind != "U":
-        raise InputError(
-            f"{where}: class_names has type {array.dtype}, shape {array.shape}: give a list of text"
-        )
-    names = tuple(str(name) for name in array)
+    names = tuple(as_texts(class_names, where, "class_names"))
     seen: set[str] = set()
     for index, name in enumerate(names):
         if not name.strip() or not name.isprintable():

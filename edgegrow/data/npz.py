@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edgegrow.data.checks import check_size, reason
+from edgegrow.data.checks import as_texts, check_size, reason
 from edgegrow.data.dataset import Dataset
 from edgegrow.data.splits import assemble
 from edgegrow.errors import InputError
@@ -125,7 +125,7 @@ def _layout(arrays: dict[str, NDArray[Any]], where: str) -> str:
     """Take the layout the file gives, or the one that its shape leaves no doubt about."""
     x = arrays["x"]
     if "layout" in arrays:
-        layout = str(arrays["layout"])
+        layout = " ".join(as_texts(arrays["layout"], where, "layout"))
         if layout not in LAYOUTS:
             raise InputError(f"{where}: layout is {layout[:20]!r}: give one of {', '.join(LAYOUTS)}")
         return layout
