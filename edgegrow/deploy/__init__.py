@@ -1,0 +1,1 @@
+"""From a trained network to the files a device runs: one quantized graph, and writers that read it."""

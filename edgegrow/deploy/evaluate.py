@@ -1,0 +1,99 @@
+"""Run the float graph, in PyTorch: what calibration sees, and what quantization is judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from edgegrow.deploy.graph import (
+    Add,
+    Array,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    FloatGraph,
+    FullyConnected,
+    MaxPool2D,
+    Operator,
+    Pads,
+    channels_last,
+)
+
+_BATCH = 64  # samples at a time: their maps stay in the cache
+
+
+def activations(graph: FloatGraph, x: Array) -> Iterator[dict[str, torch.Tensor]]:
+    """Compute every tensor of the graph, some samples at a time.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    x : ndarray
+        Samples ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``.
+
+    Yields
+    ------
+    dict
+        Tensor name to float32 values ``(batch, h, w, c)`` or ``(batch, features)``.
+
+    Raises
+    ------
+    InputError
+        If the samples' shape is another than the graph's.
+    """
+    samples = torch.from_numpy(np.ascontiguousarray(channels_last(x, graph.input.shape), np.float32))
+    for batch in samples.split(_BATCH):
+        values = {graph.input.name: batch}
+        with torch.no_grad():
+            for op in graph.operators:
+                values[op.output.name] = _run(op, [values[tensor.name] for tensor in op.inputs])
+        yield values
+
+
+def evaluate(graph: FloatGraph, x: Array) -> Array:
+    """Logits ``(n, classes)``, float32, of samples as `activations` takes them."""
+    outputs = [values[graph.output.name].flatten(1) for values in activations(graph, x)]
+    return torch.cat(outputs).numpy()
+
+
+def _run(op: Operator, inputs: list[torch.Tensor]) -> torch.Tensor:
+    x = inputs[0]
+    match op:
+        case Conv2D() | DepthwiseConv2D():
+            weight = torch.from_numpy(op.weight)
+            depthwise = isinstance(op, DepthwiseConv2D)
+            weight = weight.permute(3, 0, 1, 2) if depthwise else weight.permute(0, 3, 1, 2)
+            y = F.conv2d(
+                _padded(x, op.window.pads(x.shape[1:3]), 0.0),
+                weight,
+                torch.from_numpy(op.bias),
+                op.window.stride,
+                groups=x.shape[3] if depthwise else 1,
+            ).permute(0, 2, 3, 1)
+        case FullyConnected():
+            y = F.linear(x.flatten(1), torch.from_numpy(op.weight), torch.from_numpy(op.bias))
+        case Add():
+            y = x + inputs[1]
+        case MaxPool2D(window=window):
+            padded = _padded(x, window.pads(x.shape[1:3]), -torch.inf)
+            y = F.max_pool2d(padded, window.size, window.stride).permute(0, 2, 3, 1)
+        case AveragePool2D(window=window):
+            pads = window.pads(x.shape[1:3])
+            sums = F.avg_pool2d(_padded(x, pads, 0.0), window.size, window.stride)
+            share = F.avg_pool2d(_padded(torch.ones_like(x[:1]), pads, 0.0), window.size, window.stride)
+            y = (sums / share).permute(0, 2, 3, 1)
+        case _:
+            raise AssertionError(op)
+    activation = getattr(op, "activation", "none")
+    if activation == "none":
+        return y
+    return y.relu() if activation == "relu" else y.clamp(0, 6)
+
+
+def _padded(x: torch.Tensor, pads: Pads, value: float) -> torch.Tensor:
+    """NCHW view of an NHWC map, with `value` around it."""
+    (top, bottom), (left, right) = pads
+    return F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom), value=value)

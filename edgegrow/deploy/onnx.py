@@ -1,0 +1,182 @@
+"""Write the quantized graph as an ONNX file of quantize-dequantize (QDQ) pairs.
+
+ONNX Runtime fuses every pair with the operator between them into an integer kernel: on x86 only where
+activations are uint8 (U8S8), on ARM best where they are int8 (S8S8). The two differ by 128 in every
+activation and in nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgegrow.deploy.files import write_atomically
+from edgegrow.deploy.graph import (
+    Activation,
+    Add,
+    Array,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    MaxPool2D,
+    Operator,
+    Tensor,
+    Weighted,
+    Window,
+)
+
+_OPSET = 13  # the first with per-channel scales; old runtimes read it too
+_IR_VERSION = 8
+
+
+def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "int8"]) -> None:
+    """Write a graph; equal graphs give equal bytes, and a reader sees the old file or the whole new one.
+
+    Input and output are quantized, ``(1, c, h, w)`` (a signal has ``h`` 1) or ``(1, features)``; their scales
+    and zero points stand in the metadata under ``edgegrow.quantization``, as JSON.
+
+    Parameters
+    ----------
+    graph : Graph
+    path : path
+    activations : {"uint8", "int8"}
+        ``uint8`` for x86, ``int8`` for ARM.
+    """
+    model = _Writer(np.dtype(activations)).model(graph)
+    onnx.checker.check_model(model, full_check=True)
+    write_atomically(Path(path), model.SerializeToString(deterministic=True))
+
+
+class _Writer:
+    def __init__(self, kind: np.dtype[Any]) -> None:
+        self.kind = kind
+        self.offset = 128 if kind == np.uint8 else 0
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
+
+    def model(self, graph: Graph) -> onnx.ModelProto:
+        for op in graph.operators:
+            self.operator(op)
+        parameters = {
+            end: {"name": tensor.name, "scale": tensor.scale, "zero_point": tensor.zero_point + self.offset}
+            for end, tensor in (("input", graph.input), ("output", graph.output))
+        }
+        body = helper.make_graph(
+            self.nodes,
+            "edgegrow",
+            [self.end(graph.input)],
+            [self.end(graph.output)],
+            list(self.constants.values()),
+        )
+        model = helper.make_model(
+            body,
+            producer_name="edgegrow",
+            ir_version=_IR_VERSION,
+            opset_imports=[helper.make_opsetid("", _OPSET)],
+        )
+        helper.set_model_props(model, {"edgegrow.quantization": json.dumps(parameters, sort_keys=True)})
+        return model
+
+    def end(self, tensor: Tensor) -> onnx.ValueInfoProto:
+        kind = helper.np_dtype_to_tensor_dtype(self.kind)
+        return helper.make_tensor_value_info(tensor.name, kind, _nchw(tensor.shape))
+
+    def operator(self, op: Operator) -> None:
+        # Every reader has its own DequantizeLinear: a shared one hinders fusion.
+        inputs = [
+            self.node("DequantizeLinear", self.read(op, tensor), *self.quantization(tensor))
+            for tensor in op.inputs
+        ]
+        match op:
+            case Conv2D() | DepthwiseConv2D():
+                depthwise = isinstance(op, DepthwiseConv2D)
+                weight = op.weight.transpose(3, 0, 1, 2) if depthwise else op.weight.transpose(0, 3, 1, 2)
+                inputs += self.parameters(op, weight)
+                groups = op.inputs[0].shape[3] if depthwise else 1
+                result = self.node("Conv", *inputs, group=groups, **_geometry(op.window, op.inputs[0]))
+            case FullyConnected():
+                inputs += self.parameters(op, _columns_nchw(op))
+                result = self.node("Gemm", *inputs, transB=1)
+            case Add():
+                result = self.node("Add", *inputs)
+            case AveragePool2D(window=window) if window.size == op.inputs[0].shape[1:3]:
+                result = self.node("GlobalAveragePool", *inputs)
+            case AveragePool2D(window=window):
+                result = self.node("AveragePool", *inputs, **_geometry(window, op.inputs[0]))
+            case MaxPool2D(window=window):
+                result = self.node("MaxPool", *inputs, **_geometry(window, op.inputs[0]))
+            case _:
+                raise AssertionError(op)
+        result = self.activated(result, getattr(op, "activation", "none"))
+        self.node("QuantizeLinear", result, *self.quantization(op.output), output=op.output.name)
+
+    def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node; returns the name of its output."""
+        output = output or f"{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def activated(self, value: str, activation: Activation) -> str:
+        if activation == "none":
+            return value
+        if activation == "relu":
+            return self.node("Relu", value)
+        return self.node("Clip", value, self.constant(np.float32(0)), self.constant(np.float32(6)))
+
+    def read(self, op: Operator, tensor: Tensor) -> str:
+        """Name of a quantized tensor as an operator reads it: flattened where that is linear."""
+        if not isinstance(op, FullyConnected) or len(tensor.shape) == 2:
+            return tensor.name
+        return self.node("Flatten", tensor.name)
+
+    def quantization(self, tensor: Tensor) -> tuple[str, str]:
+        """Names of the scale and the zero point, both true scalars: vectors of one are not fused."""
+        zero_point = np.array(tensor.zero_point + self.offset, self.kind)
+        return self.constant(np.float32(tensor.scale)), self.constant(zero_point)
+
+    def parameters(self, op: Weighted, weight: Array) -> list[str]:
+        """Dequantize weights and bias; zero points are given, without which Gemm is not fused."""
+        scales = op.weight_scales.astype(np.float32)
+        names = []
+        for values, steps in (weight, scales), (op.bias, np.float32(op.inputs[0].scale) * scales):
+            zeros = np.zeros(len(scales), values.dtype)
+            axis: dict[str, Any] = {"axis": 0}
+            if isinstance(op, FullyConnected):
+                steps, zeros, axis = steps[0], zeros[0], {}
+            inputs = [self.constant(part) for part in (values, steps, zeros)]
+            names.append(self.node("DequantizeLinear", *inputs, **axis))
+        return names
+
+    def constant(self, values: Array | np.generic) -> str:
+        """Name of an initializer; equal ones are shared."""
+        array = np.asarray(values, order="C")
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self.constants:
+            name = f"c{len(self.constants)}"
+            self.constants[key] = numpy_helper.from_array(array, name)
+        return self.constants[key].name
+
+
+def _nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (1, shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+
+
+def _columns_nchw(op: FullyConnected) -> Array:
+    """Weights whose columns are in the order in which ONNX flattens."""
+    shape = op.inputs[0].shape
+    if len(shape) == 2:
+        return op.weight
+    by_axis = op.weight.reshape(-1, *shape[1:]).transpose(0, 3, 1, 2)
+    return by_axis.reshape(op.weight.shape)
+
+
+def _geometry(window: Window, tensor: Tensor) -> dict[str, Any]:
+    (top, bottom), (left, right) = window.pads(tensor.shape[1:3])
+    return {"kernel_shape": window.size, "strides": window.stride, "pads": (top, left, bottom, right)}

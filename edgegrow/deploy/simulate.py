@@ -1,0 +1,169 @@
+"""Run the quantized graph in numpy, bit for bit as TensorFlow Lite for Microcontrollers (TFLM) does.
+
+Its arithmetic is gemmlowp's: a real multiplier is an int32 fraction of 2^31 and a power of two, and rounds
+twice, once to 32 bits and once by the shift.
+"""
+
+from __future__ import annotations
+
+from math import frexp, prod
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from edgegrow.deploy.graph import (
+    Add,
+    Array,
+    AveragePool2D,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    MaxPool2D,
+    Operator,
+    Tensor,
+    Weighted,
+    Window,
+)
+from edgegrow.errors import InputError
+
+_CACHED = 2**18  # elements of the largest map computed at a time: the passes over it stay in the cache
+_ADD_SHIFT = 20
+
+
+def simulate(graph: Graph, x_int8: Array) -> Array:
+    """Compute what the device computes.
+
+    Parameters
+    ----------
+    graph : Graph
+    x_int8 : ndarray
+        int8 ``(n, h, w, c)`` or ``(n, features)``, as `Graph.quantize_input` gives them.
+
+    Returns
+    -------
+    ndarray
+        int8 ``(n, classes)``.
+
+    Raises
+    ------
+    InputError
+        If the inputs are not int8 or have another shape than the graph's input.
+    """
+    if x_int8.dtype != np.int8 or x_int8.shape[1:] != graph.input.shape[1:]:
+        raise InputError(
+            f"simulate: it takes int8 inputs {graph.input.shape[1:]}, not {x_int8.dtype} {x_int8.shape[1:]}: "
+            "use quantize_input"
+        )
+    batch = max(1, _CACHED // max(prod(tensor.shape) for tensor in graph.tensors))
+    outputs = np.empty((len(x_int8), prod(graph.output.shape)), np.int8)
+    for start in range(0, len(x_int8), batch):
+        values = {graph.input.name: x_int8[start : start + batch]}
+        for op in graph.operators:
+            values[op.output.name] = _run(op, [values[tensor.name] for tensor in op.inputs])
+        outputs[start : start + batch] = values[graph.output.name].reshape(-1, outputs.shape[1])
+    return outputs
+
+
+def fixed_point(real: float) -> tuple[int, int]:
+    """Express a positive multiplier as ``fraction * 2**(shift - 31)``, as TFLM's QuantizeMultiplier does.
+
+    Returns
+    -------
+    tuple of int
+        ``(fraction, shift)``, the fraction in ``2**30 .. 2**31 - 1``; both 0 below ``2**-32``.
+    """
+    mantissa, shift = frexp(real)
+    fraction = int(np.floor(mantissa * 2.0**31 + 0.5))
+    if fraction == 2**31:
+        fraction, shift = fraction // 2, shift + 1
+    return (0, 0) if shift < -31 else (fraction, shift)
+
+
+def multipliers(op: Weighted) -> list[tuple[int, int]]:
+    """Fixed-point multipliers from accumulator to output: one an output channel, or one of a linear layer."""
+    step, out = op.inputs[0].scale, op.output.scale
+    if isinstance(op, FullyConnected):  # TFLM multiplies these two as float32
+        return [fixed_point(float(np.float32(step) * op.weight_scales[0]) / out)]
+    return [fixed_point(step * float(scale) / out) for scale in op.weight_scales]
+
+
+def clamp_limits(op: Weighted | Add) -> tuple[int, int]:
+    """Least and greatest int8 output that the fused activation allows."""
+    zero_point = op.output.zero_point
+    low = -128 if op.activation == "none" else max(-128, zero_point)
+    if op.activation != "relu6":
+        return low, 127
+    return low, min(127, zero_point + int(np.floor(np.float32(6) / np.float32(op.output.scale) + 0.5)))
+
+
+def _run(op: Operator, inputs: list[Array]) -> Array:
+    x = inputs[0]
+    match op:
+        case Conv2D():
+            patches = _windows(x, op.window, op.inputs[0].zero_point)  # (n, oh, ow, c, kh, kw)
+            rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(prod(patches.shape[:3]), -1)
+            sums = _product(rows, op.weight.reshape(len(op.bias), -1), op.inputs[0])
+            return _scaled(sums, op).reshape(*patches.shape[:3], -1)
+        case DepthwiseConv2D():
+            patches = _windows(x, op.window, op.inputs[0].zero_point)
+            sums = np.zeros((*patches.shape[:3], op.bias.size), np.int32)
+            for i, j in np.ndindex(*op.window.size):
+                tap = patches[..., i, j].astype(np.int32) - op.inputs[0].zero_point
+                sums += np.repeat(tap, op.multiplier, axis=3) * op.weight[0, i, j]
+            return _scaled(sums, op)
+        case FullyConnected():
+            return _scaled(_product(x.reshape(len(x), -1), op.weight, op.inputs[0]), op)
+        case Add():
+            return _add(op, inputs)
+        case MaxPool2D(window=window):
+            return _windows(x, window, -128).max(axis=(4, 5))
+        case AveragePool2D(window=window):
+            sums = _windows(x.astype(np.int32), window, 0).sum(axis=(4, 5))
+            counts = _windows(np.ones((1, *x.shape[1:3], 1), np.int32), window, 0).sum(axis=(4, 5))
+            half = np.where(sums > 0, counts // 2, -(counts // 2))
+            return np.trunc((sums + half) / counts).astype(np.int8)  # C's division; float64 is exact enough
+        case _:
+            raise AssertionError(op)
+
+
+def _windows(x: Array, window: Window, around: int) -> Array:
+    """View ``(n, oh, ow, c, kh, kw)`` of the windows of a map, with `around` where it is padded."""
+    top_bottom, left_right = window.pads(x.shape[1:3])
+    padded = np.pad(x, ((0, 0), top_bottom, left_right, (0, 0)), constant_values=around)
+    every = sliding_window_view(padded, window.size, axis=(1, 2))
+    return every[:, :: window.stride[0], :: window.stride[1]]
+
+
+def _product(rows: Array, weight: Array, source: Tensor) -> Array:
+    """Multiply to accumulators ``(rows, out)``, in floats: BLAS is fast, and adds integers exactly.
+
+    It does in whatever order, as long as the sum of all magnitudes is below ``2**24`` (float32) or ``2**53``.
+    """
+    exact = np.dtype(np.float32 if rows.shape[1] * 255 * 128 < 2**24 else np.float64)
+    return (rows.astype(exact) - np.array(source.zero_point, exact)) @ weight.T.astype(exact)
+
+
+def _scaled(sums: Array, op: Weighted) -> Array:
+    """Int8 outputs of accumulators without their bias, channels last."""
+    fraction, shift = np.array(multipliers(op), np.int64).T
+    scaled = _multiply(sums.astype(np.int64) + op.bias, fraction, shift) + op.output.zero_point
+    return scaled.clip(*clamp_limits(op)).astype(np.int8)
+
+
+def _multiply(x: Array, fraction: Array | int, shift: Array | int) -> Array:
+    """MultiplyByQuantizedMultiplier with double rounding: half up to 32 bits, then half away from zero."""
+    high = ((x << np.maximum(shift, 0)) * fraction + 2**30) >> 31
+    right = np.maximum(-np.asarray(shift), 0)
+    mask = (1 << right) - 1
+    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
+
+
+def _add(op: Add, inputs: list[Array]) -> Array:
+    twice = 2 * max(tensor.scale for tensor in op.inputs)
+    total: Array = np.zeros(1, np.int64)
+    for tensor, x in zip(op.inputs, inputs, strict=True):
+        shifted = (x.astype(np.int64) - tensor.zero_point) << _ADD_SHIFT
+        total = total + _multiply(shifted, *fixed_point(tensor.scale / twice))
+    fraction, shift = fixed_point(twice / (2**_ADD_SHIFT * op.output.scale))
+    return (_multiply(total, fraction, shift) + op.output.zero_point).clip(*clamp_limits(op)).astype(np.int8)

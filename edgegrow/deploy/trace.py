@@ -1,0 +1,251 @@
+"""Trace a network, and find out what each node does, whether a module, a function or a method."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+from edgegrow.errors import InputError, UnsupportedError
+
+Kind = Literal[
+    "conv",
+    "linear",
+    "norm",
+    "relu",
+    "relu6",
+    "add",
+    "pad",
+    "average",
+    "max",
+    "global",
+    "mean",
+    "flatten",
+    "keep",
+]
+
+
+BATCH = 2
+"""Samples traced at once: not 1, so that a view which mixes samples shows."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """Options of a pooling call, as PyTorch has them: an int, or one an axis."""
+
+    size: Any
+    stride: Any
+    padding: Any
+    dilation: Any = 1
+    padding_counts: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step of the network.
+
+    Attributes
+    ----------
+    kind : str
+        What it does; ``keep`` does nothing in evaluation.
+    inputs : tuple of fx.Node
+        Where its tensors come from.
+    options : object
+        The module of a ``conv``, ``linear`` or ``norm``; a `Pooling` of ``average`` and ``max``; the zeros
+        around, in PyTorch's order, of ``pad``; the axes of ``mean``; the output size of ``global``.
+    """
+
+    kind: Kind
+    inputs: tuple[Any, ...]
+    options: Any = None
+
+
+def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
+    """Trace a copy of a network in evaluation mode; every node knows the shape it yields for `BATCH` samples.
+
+    Raises
+    ------
+    UnsupportedError
+        If torch.fx cannot trace it, or it has not one input.
+    InputError
+        If it does not take samples of this shape.
+    """
+    if len(input_shape) not in (1, 2, 3):
+        raise InputError(f"network: samples of shape {tuple(input_shape)} are no images, signals or features")
+    module = copy.deepcopy(module).eval().cpu().float()
+    try:
+        traced = fx.symbolic_trace(module)
+    except Exception as error:  # whatever the user's forward does when it is traced
+        reason = str(error).partition("\n")[0]
+        raise UnsupportedError(
+            f"network: torch.fx cannot trace it: {reason}: keep data-dependent control flow out of forward"
+        ) from error
+    traced.graph.eliminate_dead_code()
+    if sum(node.op == "placeholder" for node in traced.graph.nodes) != 1:
+        raise UnsupportedError("network: it has several inputs: give it one")
+    sample = torch.zeros(BATCH, *input_shape)
+    try:
+        with torch.no_grad():
+            ShapeProp(traced).propagate(sample)
+    except Exception as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise InputError(
+            f"network: it refuses samples of shape {tuple(input_shape)}: {reason}: check the data's shape"
+        ) from error
+    return traced
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...] | None:
+    """Traced shape, with the batch; None where the node yields no tensor."""
+    found = getattr(node.meta.get("tensor_meta"), "shape", None)
+    return None if found is None else tuple(found)
+
+
+def read_call(node: fx.Node, module: nn.Module | None) -> Call | None:
+    """Find out what a node does.
+
+    Parameters
+    ----------
+    node : fx.Node
+        A node that calls something.
+    module : nn.Module or None
+        The module it calls, where it calls one.
+
+    Returns
+    -------
+    Call or None
+        ``None`` for anything edgegrow does not know.
+    """
+    if module is not None:
+        return _read_module(module, node.args[0])
+    adapter = _METHODS.get(node.target) if node.op == "call_method" else _FUNCTIONS.get(node.target)
+    try:
+        return None if adapter is None else adapter(*node.args, **node.kwargs)
+    except TypeError:  # arguments that the adapter does not take
+        return None
+
+
+def _read_module(module: nn.Module, x: Any) -> Call | None:
+    match module:
+        case nn.Conv1d() | nn.Conv2d():
+            return Call("conv", (x,), module)
+        case nn.Linear():
+            return Call("linear", (x,), module)
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            return Call("norm", (x,), module)
+        case nn.ReLU():
+            return Call("relu", (x,))
+        case nn.ReLU6():
+            return Call("relu6", (x,))
+        case nn.Identity() | nn.Dropout() | nn.Dropout1d() | nn.Dropout2d():
+            return Call("keep", (x,))
+        case nn.Flatten():
+            return Call("flatten", (x,))
+        case nn.ConstantPad1d() | nn.ConstantPad2d() if module.value == 0:  # ZeroPad is a ConstantPad
+            return Call("pad", (x,), tuple(module.padding))
+        case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d():
+            return Call("global", (x,), module.output_size)
+        case nn.AvgPool1d() | nn.AvgPool2d() if getattr(module, "divisor_override", None) is None:
+            return _average(
+                x, module.kernel_size, module.stride, module.padding, False, module.count_include_pad
+            )
+        case nn.MaxPool1d() | nn.MaxPool2d():
+            return _max(x, module.kernel_size, module.stride, module.padding, module.dilation)
+    return None
+
+
+def _add(x: Any, other: Any) -> Call | None:
+    return Call("add", (x, other)) if isinstance(x, fx.Node) and isinstance(other, fx.Node) else None
+
+
+def _pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Call | None:
+    return Call("pad", (input,), tuple(pad)) if mode == "constant" and not value else None
+
+
+# A ceil_mode that matters shows in the shape of the output, which `lower` compares.
+def _average(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Call:
+    pooling = Pooling(kernel_size, stride or kernel_size, padding, padding_counts=count_include_pad)
+    return Call("average", (input,), pooling)
+
+
+def _max(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Call:
+    return Call("max", (input,), Pooling(kernel_size, stride or kernel_size, padding, dilation))
+
+
+def _mean(input: Any, dim: Any, keepdim: bool = False) -> Call:
+    return Call("mean", (input,), dim)
+
+
+def _relu(input: Any, inplace: bool = False) -> Call:
+    return Call("relu", (input,))
+
+
+def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Call:
+    return Call("keep", (input,))
+
+
+def _flatten(input: Any, *shape: Any, **dims: Any) -> Call:
+    return Call("flatten", (input,))
+
+
+_FUNCTIONS: dict[Any, Callable[..., Call | None]] = {
+    torch.relu: _relu,
+    F.relu: _relu,
+    F.relu6: lambda input, inplace=False: Call("relu6", (input,)),
+    operator.add: _add,
+    operator.iadd: _add,
+    torch.add: _add,
+    torch.flatten: _flatten,
+    torch.reshape: _flatten,
+    torch.mean: _mean,
+    F.dropout: _dropout,
+    F.pad: _pad,
+    F.avg_pool1d: _average,
+    F.avg_pool2d: _average,
+    F.max_pool1d: _max,
+    F.max_pool2d: _max,
+    F.adaptive_avg_pool1d: lambda input, output_size: Call("global", (input,), output_size),
+    F.adaptive_avg_pool2d: lambda input, output_size: Call("global", (input,), output_size),
+}
+_METHODS: dict[Any, Callable[..., Call | None]] = {
+    "relu": _relu,
+    "relu_": _relu,
+    "add": _add,
+    "add_": _add,
+    "flatten": _flatten,
+    "view": _flatten,
+    "reshape": _flatten,
+    "contiguous": lambda input: Call("keep", (input,)),
+    "mean": _mean,
+}
+
+
+def describe(node: fx.Node, module: nn.Module | None) -> str:
+    """Name a node for a message: its place and what it is."""
+    if module is not None:
+        return f"{node.target} ({type(module).__name__})"
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next(reversed(stack.values()))[0] if stack else ""
+    what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    return f"{path + '.' if path else ''}{node.name} ({what})"
