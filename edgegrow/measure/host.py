@@ -50,7 +50,7 @@ def measure_host(
     -------
     Profile
         ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
-        ``ram`` and ``flash`` (the file) in bytes; energy is unavailable.
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; energy is unavailable.
 
     Raises
     ------
@@ -99,14 +99,14 @@ def measure_host(
         ),
     ]
     unavailable = [Unavailable(metric="energy", reason="no meter")]
-    if answer["ram_bytes"] is None:
+    if answer["peak_bytes"] is None:
         reason = "this system does not tell a process its peak memory"
-        unavailable.append(Unavailable(metric="ram", reason=reason))
+        unavailable.append(Unavailable(metric="peak_memory", reason=reason))
     else:
         measurements.append(
             Measurement(
-                metric="ram",
-                value=answer["ram_bytes"],
+                metric="peak_memory",
+                value=answer["peak_bytes"],
                 unit="bytes",
                 aggregation="max",
                 evidence="measured",

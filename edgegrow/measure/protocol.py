@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from edgegrow.deploy.files import write_atomically
 from edgegrow.errors import InputError
+from edgegrow.files import write_atomic
 
 SCHEMA = 1
 """Version of the profile's form; a profile of another version is refused."""
@@ -81,7 +81,7 @@ class Measurement(_Frozen):
     Attributes
     ----------
     metric : str
-        What it is: ``latency``, ``load``, ``energy``, ``ram``, ``flash``, ``cycles``, ``accuracy``, ...
+        What it is: ``latency``, ``load``, ``energy``, ``flash``, ``cycles``, ``accuracy``, ...
     value, unit : int or float, str
     aggregation : str
         What `value` is of the samples; ``exact`` for a count, or a single reading.
@@ -126,7 +126,7 @@ class Artifact(_Frozen):
         if suffix not in get_args(Format):
             raise InputError(f"artifact {path}: unknown suffix: expected .{', .'.join(get_args(Format))}")
         digest = hashlib.sha256(content).hexdigest()
-        return cls(path=str(path), sha256=digest, format=suffix, bytes=len(content))  # type: ignore[arg-type]
+        return cls(path=str(path), sha256=digest, format=suffix, bytes=len(content))
 
 
 class TargetRef(_Frozen):
@@ -181,7 +181,7 @@ class Profile(_Frozen):
         except (ValueError, RecursionError) as error:
             raise InputError(f"profile {path}: not JSON: {error}") from error
         version = raw.get("schema") if isinstance(raw, dict) else None
-        if version is not None and version != SCHEMA:
+        if version is not None and (version != SCHEMA or isinstance(version, bool)):
             raise InputError(
                 f"profile {path}: schema {version!r} is not known, this edgegrow reads {SCHEMA}: "
                 "update edgegrow, or measure again"
@@ -204,10 +204,7 @@ class Profile(_Frozen):
         text = json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, allow_nan=False)
         # Samples on one line each: the rest stays readable, and comparable by lines.
         text = re.sub(r"\[\n[-+.\deE,\s]+\]", lambda match: " ".join(match[0].split()), text)
-        try:
-            write_atomically(Path(path), (text + "\n").encode())
-        except OSError as error:
-            raise InputError(f"profile {path}: cannot write it: {error.strerror}") from error
+        write_atomic(Path(path), text + "\n")
 
 
 def profile_schema() -> dict[str, Any]:
@@ -219,7 +216,7 @@ def profile_schema() -> dict[str, Any]:
 
 
 def explain(error: ValidationError, known: tuple[str, ...] = ()) -> str:
-    """One line about the first problem of a validation: the key's path, and what is wrong with it.
+    """Explain in one line the first problem of a validation: the key's path, and what is wrong with it.
 
     Parameters
     ----------
@@ -227,7 +224,9 @@ def explain(error: ValidationError, known: tuple[str, ...] = ()) -> str:
     known : tuple of str
         Names that unknown keys are compared with, for a hint.
     """
-    problem = error.errors(include_url=False, include_input=False)[0]
+    problems = error.errors(include_url=False, include_input=False)
+    # A misspelt key is also a missing one: say what is there, not what is not.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     path = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
@@ -235,5 +234,5 @@ def explain(error: ValidationError, known: tuple[str, ...] = ()) -> str:
         message = "unknown key" + (f", did you mean {near[0]}?" if near else "")
     elif problem["type"] == "missing":
         message = "it is missing"
-    more = error.error_count() - 1
+    more = len(problems) - 1
     return " ".join(f"{path + ': ' if path else ''}{message}{f' (and {more} more)' if more else ''}".split())

@@ -12,21 +12,25 @@ import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from edgegrow.errors import InputError
 from edgegrow.measure import worker as program
 from edgegrow.measure.identity import host_identity
-from edgegrow.measure.protocol import Artifact, Identity
+from edgegrow.measure.protocol import Artifact, Identity, explain
 
 Array = NDArray[Any]
 
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 """What to install for each runtime's module."""
+
+
+METADATA_KEY = "edgegrow.quantization"
+"""Where an ``.onnx`` file keeps the scales and zero points of its input and output, as JSON."""
 
 
 class TensorInfo(BaseModel):
@@ -48,7 +52,7 @@ class TensorInfo(BaseModel):
     name: str
     shape: tuple[int, ...]
     dtype: str
-    scale: FiniteFloat | None = None
+    scale: Annotated[FiniteFloat, Field(gt=0)] | None = None
     zero_point: int | None = None
 
 
@@ -64,6 +68,8 @@ class Worker:
     def __init__(self, command: Sequence[str] = (sys.executable, "-P", program.__file__)) -> None:
         self._command = tuple(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self.holds: object = None
+        """Stands for the artifact that is open in the process."""
 
     def ask(self, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Send a request, and wait for its answer and payload.
@@ -109,7 +115,7 @@ class Worker:
 
     def _ended(self) -> str:
         process = self._process
-        self._process = None
+        self._process = self.holds = None
         assert process is not None
         _end(process)
         code = process.returncode
@@ -123,7 +129,7 @@ class Worker:
         """End the process."""
         if self._process is not None:
             self._finalizer()
-            self._process = None
+            self._process = self.holds = None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -159,6 +165,7 @@ class Session:
 
     def __init__(self, worker: Worker, path: Path, artifact: Artifact, threads: int, answer: dict[str, Any]):
         self._worker = worker
+        self._held = worker.holds = object()
         self.path, self.artifact, self.threads = path, artifact, threads
         self.metadata: dict[str, str] = answer["metadata"]
         self.input = TensorInfo(**{**answer["input"], **_quantization(self.metadata, "input")})
@@ -170,6 +177,8 @@ class Session:
 
     def ask(self, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Send a request to the worker; an error names the artifact."""
+        if self._worker.holds is not self._held:
+            raise InputError(f"artifact {self.path}: it is not open any more: open it again")
         try:
             return self._worker.ask(request, payload)
         except InputError as error:
@@ -215,11 +224,13 @@ class Session:
 
 def _quantization(metadata: dict[str, str], which: str) -> dict[str, Any]:
     """Scale and zero point of the input or output, where an ``.onnx`` file's metadata gives them."""
-    try:
-        given = json.loads(metadata.get(which, "{}"))
-        return {"scale": float(given["scale"]), "zero_point": int(given["zero_point"])}
-    except (ValueError, TypeError, KeyError):
+    if METADATA_KEY not in metadata:
         return {}
+    try:
+        given = json.loads(metadata[METADATA_KEY])[which]
+        return {"scale": given["scale"], "zero_point": given["zero_point"]}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"its metadata {METADATA_KEY} is damaged: export it again") from error
 
 
 def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = None) -> Session:
@@ -231,7 +242,8 @@ def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = No
     threads : int
         Threads the runtime may use.
     worker : Worker or None
-        Where to open it; by default a new process of this machine's.
+        Where to open it; by default a new process on this machine. A worker holds one artifact at a time:
+        the session of the one before is closed.
 
     Raises
     ------
@@ -251,13 +263,16 @@ def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = No
     if not content:
         raise InputError(f"artifact {path}: it is empty: export it again")
     artifact = Artifact.of(path, content)
+    owned = worker is None
     worker = worker or Worker()
     try:
         answer, _ = worker.ask({"do": "open", "format": artifact.format, "threads": threads}, content)
-    except InputError as error:
-        worker.close()
-        raise InputError(f"artifact {path}: {error}") from error
-    return Session(worker, path, artifact, threads, answer)
+        return Session(worker, path, artifact, threads, answer)
+    except (InputError, ValidationError) as error:
+        if owned:
+            worker.close()
+        reason = explain(error) if isinstance(error, ValidationError) else error
+        raise InputError(f"artifact {path}: {reason}") from error
 
 
 def predict(session: Session, x: Array) -> NDArray[np.float32]:
@@ -267,8 +282,8 @@ def predict(session: Session, x: Array) -> NDArray[np.float32]:
     ----------
     session : Session
     x : ndarray
-        float ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``, as the data gives them. A ``.tflite``
-        artifact is fed ``(n, h, w, c)``, ``(n, 1, length, c)`` or ``(n, features)``.
+        float ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``, as the data gives them. An artifact
+        takes a signal as a map that is 1 high, and a ``.tflite`` artifact takes channels last.
 
     Returns
     -------
@@ -280,8 +295,10 @@ def predict(session: Session, x: Array) -> NDArray[np.float32]:
     InputError
         If the samples' shape is not the artifact's, or they are not finite.
     """
-    if session.artifact.format == "tflite":
-        x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x.transpose(0, 2, 1)[:, None] if x.ndim == 3 else x
+    if x.ndim == 3 and len(session.input.shape) == 4:
+        x = x[:, :, None]
+    if session.artifact.format == "tflite" and x.ndim == 4:
+        x = x.transpose(0, 2, 3, 1)
     if not np.isfinite(x).all():
         raise InputError("samples: they have values that are not finite: clean the data")
     info = session.input

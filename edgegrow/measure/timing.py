@@ -41,7 +41,7 @@ def latency(
             metric="latency",
             value=round(float(value), 7),
             unit="ms",
-            aggregation=aggregation,  # type: ignore[arg-type]
+            aggregation=aggregation,
             samples=tuple(samples.tolist()) if aggregation == "median" else (),
             evidence=evidence,
             identity=identity,

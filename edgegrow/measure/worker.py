@@ -13,7 +13,7 @@ do        request, payload                               answer, payload
 open      format, threads; the artifact                  input, output, runtime, version, kernels, metadata,
                                                          load_ns
 run       n; n input samples                             n; n output samples
-measure   min_iterations, min_seconds, max_samples       latency_ns; load_ns of further loads; ram_bytes or
+measure   min_iterations, min_seconds, max_samples       latency_ns; load_ns of further loads; peak_bytes or
                                                          null
 ========= ============================================== ==================================================
 
@@ -283,7 +283,7 @@ class Server:
     def __init__(self) -> None:
         self.content, self.format, self.threads = b"", "", 1
         self.artifact: Any = None
-        self.ram_bytes: int | None = None
+        self.peak_bytes: int | None = None
 
     def answer(self, request: dict[str, Any], payload: bytes) -> tuple[dict[str, Any], bytes]:
         """Answer one request, with a payload of its own."""
@@ -291,6 +291,8 @@ class Server:
             self.artifact = None
             self.format, self.threads, self.content = request["format"], request["threads"], payload
             return self.open(), b""
+        if self.artifact is None:
+            raise Unusable("it is not open")
         if request["do"] == "run":
             return self.run(request["n"], payload)
         return self.measure(request["min_iterations"], request["min_seconds"], request["max_samples"]), b""
@@ -316,7 +318,7 @@ class Server:
             artifact.invoke()
             artifact.get_output()
             peak = _status("VmHWM")
-        self.ram_bytes = None if start is None or peak is None else peak - start
+        self.peak_bytes = None if start is None or peak is None else peak - start
         self.artifact = artifact
         names = ("input", "output", "runtime", "version", "kernels", "metadata")
         return {**{name: getattr(artifact, name) for name in names}, "load_ns": load_ns}
@@ -349,7 +351,7 @@ class Server:
             max_samples=max_samples,
         )
         loads = [self._load()[1] for _ in range(REOPENED)]
-        return {"latency_ns": latency.tolist(), "load_ns": loads, "ram_bytes": self.ram_bytes}
+        return {"latency_ns": latency.tolist(), "load_ns": loads, "peak_bytes": self.peak_bytes}
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,0 +1,104 @@
+import time
+from importlib import metadata
+
+import pytest
+
+from edgegrow import doctor
+from edgegrow.doctor import Check, diagnose
+from edgegrow.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def checks():
+    return {(check.name, check.group): check for check in diagnose()}
+
+
+def test_core_is_found_and_works(checks):
+    assert checks["python", "core"].status == "ok"
+    for name in ("torch", "onnxruntime", "ai-edge-litert", "pydantic"):
+        check = checks[name, "core"]
+        assert (check.status, check.remedy) == ("ok", ""), check
+        assert check.version == metadata.version(name)
+
+
+def test_extras_are_listed_with_how_to_get_them(checks):
+    assert {group for _, group in checks} == {"core", "mcu", "tf", "legacy", "baselines", "report", "data"}
+    for check in checks.values():
+        assert check.status == "ok" or check.remedy
+        assert "\n" not in check.remedy
+    assert ("numpy", "legacy") not in checks, "a pin is for its own environment"
+    assert ("pytest", "dev") not in checks
+
+
+def test_it_is_fast():
+    before = time.perf_counter()
+    diagnose()
+    assert time.perf_counter() - before < 4  # twice what is promised: machines of CI are busy
+
+
+def check_with(monkeypatch, lines, versions, programs=None):
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    monkeypatch.setattr(doctor, "_SHOWN_TO_WORK", programs or {})
+    return [check for check in diagnose() if check.name not in ("python", "digits", "fashion-mnist")]
+
+
+def test_missing_old_and_fine(monkeypatch):
+    lines = ["alpha>=1.10", "beta>=2", "gamma", "delta>=2.1; extra == 'mcu'", 'edgegrow[mcu]; extra == "dev"']
+    versions = {"alpha": "1.9.3", "gamma": "0.1", "delta": "2.1.0+cpu"}
+    assert check_with(monkeypatch, lines, versions) == [
+        Check("alpha", "broken", "1.9.3", "older than 1.10: pip install -U edgegrow"),
+        Check("beta", "missing", None, "pip install edgegrow"),
+        Check("gamma", "ok", "0.1"),
+        Check("delta", "ok", "2.1.0+cpu", "", "mcu"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("raise ValueError('not a model')", ""),
+        (
+            "import os; os.kill(os.getpid(), 11)",
+            "it crashes (signal 11): pip install --force-reinstall alpha",
+        ),
+        ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
+        (
+            "raise AttributeError('_ARRAY_API not found: numpy')",
+            "it does not work beside the installed numpy",
+        ),
+    ],
+)
+def test_a_runtime_that_does_not_work(monkeypatch, program, words):
+    (check,) = check_with(monkeypatch, ["alpha>=1"], {"alpha": "1.0"}, {"alpha": program})
+    assert check.status == ("broken" if words else "ok")
+    assert words in check.remedy
+
+
+def test_a_runtime_that_hangs(monkeypatch):
+    monkeypatch.setattr(doctor, "_SECONDS", 0.2)
+    (check,) = check_with(monkeypatch, ["alpha"], {"alpha": "1"}, {"alpha": "import time; time.sleep(60)"})
+    assert "does not start" in check.remedy
+
+
+def test_data_sets(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.builtin, "SYSTEM_FOLDERS", (tmp_path,))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (check,) = (check for check in diagnose() if check.name == "fashion-mnist")
+    assert check.status == "missing"
+    assert "apt install dataset-fashion-mnist" in check.remedy
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for name in doctor.builtin.FASHION_MNIST_FILES:
+        (folder / f"{name}.gz").touch()
+    (check,) = (check for check in diagnose() if check.name == "fashion-mnist")
+    assert (check.status, check.version) == ("ok", str(folder))
+
+
+def test_not_installed(monkeypatch):
+    def requires(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor.metadata, "requires", requires)
+    with pytest.raises(InputError, match="pip install edgegrow"):
+        diagnose()
