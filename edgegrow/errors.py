@@ -25,3 +25,9 @@ class BudgetError(EdgegrowError):
     """A budget or a gate is not met (exit code 1)."""
 
     exit_code = 1
+
+
+def reason(error: BaseException) -> str:
+    """Describe someone else's exception in one line, for a message of ours."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message:.200}" if message else type(error).__name__

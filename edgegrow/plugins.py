@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 
 def import_function(path: str, where: str, hint: str) -> Callable[..., Any]:
@@ -34,7 +34,7 @@ def import_function(path: str, where: str, hint: str) -> Callable[..., Any]:
     try:
         function = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # a user's module may fail in any way while it is imported
-        raise InputError(f"{where}: cannot import it: {type(error).__name__}: {error}: {hint}") from error
+        raise InputError(f"{where}: cannot import it: {reason(error)}: {hint}") from error
     if not callable(function):
         raise InputError(f"{where}: it is not a function: {hint}")
     return function

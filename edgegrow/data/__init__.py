@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 from edgegrow.plugins import import_function
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ def _path(name: str) -> Path | None:
 
 
 def _from_function(name: str) -> Dataset:
-    from edgegrow.data.checks import reason
     from edgegrow.data.dataset import Dataset
     from edgegrow.data.splits import assemble
 

@@ -12,16 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 MAX_VALUES = 2**30
 """A file may hold this many values (4 GiB as ``float32``): edgegrow keeps a data set in memory."""
-
-
-def reason(error: BaseException) -> str:
-    """Describe someone else's exception in one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message:.200}" if message else type(error).__name__
 
 
 def check_size(values: int, where: str) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from edgegrow.data.checks import reason
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 MAX_BYTES = 2**28
 """No file is fetched beyond this size."""

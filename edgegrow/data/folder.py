@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgegrow.data.checks import check_size, reason
+from edgegrow.data.checks import check_size
 from edgegrow.data.dataset import Dataset
 from edgegrow.data.splits import assemble
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 MAX_PIXELS = 2**24
 """An image above this size is refused before its pixels are unpacked."""

@@ -27,10 +27,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edgegrow.data.checks import as_texts, check_size, reason
+from edgegrow.data.checks import as_texts, check_size
 from edgegrow.data.dataset import Dataset
 from edgegrow.data.splits import assemble
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 KEYS = ("x", "y", "x_test", "y_test", "class_names", "layout")
 

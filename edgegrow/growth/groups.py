@@ -1,9 +1,9 @@
 """Channel groups: everything in a network that gains a channel together.
 
-A group is one channel axis and all that carries it: the *producers* whose filters make its channels, the batch
-*norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. A residual
-addition makes one axis of two. Groups are found by following the channel axis through the graph that torch.fx
-traces; nothing is written per network, and a group can be printed before anything changes.
+A group is one channel axis and all that carries it: the *producers* whose filters make its channels, the
+batch *norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. A
+residual addition makes one axis of two. Groups are found by following the channel axis through the graph that
+torch.fx traces; nothing is written per network, and a group can be printed before anything changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import LayerShape
-from edgegrow.errors import UnsupportedError
+from edgegrow.errors import UnsupportedError, reason
 
 CONVS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -70,6 +70,11 @@ class ChannelGroup:
     depthwise: tuple[str, ...]
     consumers: tuple[Consumer, ...]
     fixed: str = ""
+
+    @property
+    def filtered(self) -> tuple[str, ...]:
+        """Paths of all layers that have a filter for each channel: producers, then depthwise layers."""
+        return self.producers + self.depthwise
 
     def __str__(self) -> str:
         """One line: what grows with what."""
@@ -158,7 +163,7 @@ class _Tracer:
         self.axes: dict[fx.Node, _Axis] = {}
         self.roles: list[tuple[str, str, int, int]] = []  # role, module path, axis, columns
         self.layers: list[tuple[LayerShape, int, int, int]] = []  # shape, axis read, axis made, columns
-        self.norm_of: dict[str, str] = {}
+        self.norms: dict[str, str] = {}
         self.made: dict[str, int] = {}
 
     def new_axis(self, fixed: str = "") -> _Axis:
@@ -202,7 +207,7 @@ class _Tracer:
             self.roles.append(("norm", str(node.target), sources[0].number, 1))
             before = node.all_input_nodes[0]
             if before.op == "call_module" and str(before.target) in self.made:
-                self.norm_of[str(before.target)] = str(node.target)
+                self.norms[str(before.target)] = str(node.target)
             return sources[0]
         if _is_flatten(node, module):
             shape = node.all_input_nodes[0].meta["tensor_meta"].shape
@@ -221,17 +226,15 @@ class _Tracer:
 
     def follow_layer(self, node: fx.Node, module: nn.Module, source: _Axis) -> _Axis:
         name, shape = str(node.target), node.meta["tensor_meta"].shape
-        weight = module.weight
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
         linear = isinstance(module, nn.Linear)
         groups = 1 if linear else int(module.groups)  # type: ignore[arg-type]
         if linear and len(shape) != 2:
             self.fix(source, f"Linear ({name}) acts on the last of {len(shape)} axes")
             return self.new_axis(f"Linear ({name}) acts on the last of {len(shape)} axes")
         cin = int(module.in_features if linear else module.in_channels)  # type: ignore[arg-type]
-        depthwise = groups > 1 and groups == cin == len(weight)  # type: ignore[arg-type]
-        layer = LayerShape(
-            name, cin, len(weight), prod(weight.shape[2:]), prod(shape[2:]), depthwise, linear  # type: ignore[arg-type,union-attr]
-        )  # fmt: skip
+        depthwise = groups > 1 and groups == cin == len(weight)
+        layer = LayerShape(name, cin, len(weight), prod(weight.shape[2:]), prod(shape[2:]), depthwise, linear)
         if depthwise:
             self.roles.append(("depthwise", name, source.number, 1))
             self.made[name] = source.number
@@ -306,7 +309,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
         graph = fx.symbolic_trace(module)
     except Exception as error:
         raise UnsupportedError(
-            f"network {type(module).__name__}: torch.fx cannot trace it ({type(error).__name__}: {error}): "
+            f"network {type(module).__name__}: torch.fx cannot trace it ({reason(error)}): "
             "avoid control flow that depends on the input's values"
         ) from error
     sample = torch.zeros(2, *input_shape, device=next((p.device for p in module.parameters()), None))
@@ -326,9 +329,15 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
     found = dict(tracer.groups())
     names = {number: group.name for number, group in found.items()}
     layers = tuple(
-        Layer(shape, names[tracer.root(reads)], names[tracer.root(makes)], columns, tracer.norm_of.get(shape.name, ""))
+        Layer(
+            shape,
+            names[tracer.root(reads)],
+            names[tracer.root(makes)],
+            columns,
+            tracer.norms.get(shape.name, ""),
+        )
         for shape, reads, makes, columns in tracer.layers
-    )  # fmt: skip
+    )
     if not layers:
-        raise UnsupportedError(f"network {type(module).__name__}: it has no convolution or linear layer to grow")
+        raise UnsupportedError(f"network {type(module).__name__}: it has no convolution or linear layer")
     return NetworkTrace(graph, layers, tuple(found.values()))

@@ -57,6 +57,10 @@ class Progress:
     macs_trained: float = 0.0
     filter_norms: dict[str, float] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values, which ``Progress(**values)`` reads back."""
+        return asdict(self)
+
 
 class Journal(Protocol):
     """Who is told of a growth's progress, and keeps it."""
@@ -140,14 +144,15 @@ class Grower:
             self._grow(progress)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         if progress.anneal_total == 0:
-            left = self.epochs * self._epoch_macs() - progress.macs_trained
+            left = self.epochs * self.epoch_macs - progress.macs_trained
             progress.anneal_total = max(1, int(left / (TRAIN_PASSES * self.macs * self.batches.size)))
         while progress.anneal_steps < progress.anneal_total:
             self._anneal_epoch(progress)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         return progress
 
-    def _epoch_macs(self) -> float:
+    @property
+    def epoch_macs(self) -> float:
         """Multiply-accumulates of one epoch of training at the present widths."""
         return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
 
@@ -257,10 +262,14 @@ class Grower:
     def _split(
         self, indices: Sequence[SplittingIndex], chosen: Mapping[str, torch.Tensor], searched: Split
     ) -> tuple[float, float, float]:
-        """Split the chosen channels, with the step that lowers the loss most: ``(step, loss, predicted change)``."""
-        picked = [(index, chosen[name]) for index in indices if (name := index.block.group.name) in chosen]
-        curvature = sum(index.eigenvalues[channels].sum().item() for index, channels in picked)
-        splits = [ChannelSplit(index.block.group, channels, index.directed(channels)) for index, channels in picked]
+        """Split channels by the step that lowers the loss most: ``(step, loss, predicted change)``."""
+        splits, curvature = [], 0.0
+        for index in indices:
+            group = index.block.group
+            if group.name in chosen:
+                channels = chosen[group.name]
+                splits.append(ChannelSplit(group, channels, index.directed(channels)))
+                curvature += index.eigenvalues[channels].sum().item()
         directions = split_channels(self.trace, splits, self.optimizer.state)
         present, losses = 0.0, {}
 
@@ -278,9 +287,7 @@ class Grower:
         return best, losses[best], 0.5 * best**2 * curvature
 
 
-def score(
-    trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator
-) -> list[SplittingIndex]:
+def score(trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator) -> list[SplittingIndex]:
     """Best split of every channel of every growable group, estimated on some samples.
 
     Parameters
@@ -297,8 +304,3 @@ def score(
     x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
     pieces = zip(x.split(_SCORING_BATCH), y.split(_SCORING_BATCH), strict=True)
     return lanczos(SplittingOperator(trace, pieces), products, rng)
-
-
-def progress_to_json(progress: Progress) -> dict[str, Any]:
-    """Return a progress as plain values."""
-    return asdict(progress)

@@ -8,16 +8,17 @@ Growing Neural Architectures", NeurIPS 2019, theorem 2.2)
 .. math:: L_{new} - L = \tfrac{\epsilon^2}{2} v^T S v + O(\epsilon^3), \qquad
           S = E[\nabla_a L \cdot \nabla^2_\theta a(\theta)],
 
-with :math:`a` what the consumers read. ``S`` is the Hessian of :math:`F(\theta) = \sum \langle g, a(\theta)
-\rangle` with the gradient ``g`` at each consumer held fixed and every producer's input held fixed. Since no
-two channels meet inside a group, the Hessian of the sum over all groups is block-diagonal over channels: **one
-Hessian-vector product serves every channel of the network at once**, and all lowest eigenpairs come from one
-batched Lanczos run (Wang et al., "Energy-Aware Neural Architecture Optimization with Fast Splitting Steepest
-Descent", 2019, use gradient descent on the Rayleigh quotient; Lanczos needs far fewer products).
+with :math:`a` what the consumers read. ``S`` is the Hessian of :math:`F(\theta) = \sum \langle g,
+a(\theta) \rangle` with the gradient ``g`` at each consumer held fixed and every producer's input held fixed.
+Since no two channels meet inside a group, the Hessian of the sum over all groups is block-diagonal over
+channels: **one Hessian-vector product serves every channel of the network at once**, and all lowest
+eigenpairs come from one batched Lanczos run (Wang et al., "Energy-Aware Neural Architecture Optimization with
+Fast Splitting Steepest Descent", 2019, use gradient descent on the Rayleigh quotient; Lanczos needs far fewer
+products).
 
-*Relative coordinates.* Under batch norm the scale of a filter is free, so eigenvalues of ``S`` itself cannot be
-compared between channels. Every filter is measured in units of its own norm: with ``D`` the diagonal matrix of
-those norms, what is reported is the spectrum of ``D S D``, and a step is a fraction of the filter's norm.
+*Relative coordinates.* Under batch norm the scale of a filter is free, so eigenvalues of ``S`` itself cannot
+be compared between channels. Every filter is measured in units of its own norm: with ``D`` the diagonal
+matrix of those norms, the spectrum of ``D S D`` is reported, and a step is a fraction of the filter's norm.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ class _KinkedSlope(torch.autograd.Function):
     """The gradient of ``clamp(z, 0, top)``, differentiated as if its kinks were softplus bends."""
 
     @staticmethod
-    def forward(ctx, grad, z, top):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def forward(ctx, grad, z, top):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(grad, z)
         ctx.top = top
         return grad * ((z > 0) & (z < top))
 
     @staticmethod
-    def backward(ctx, outer):  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+    def backward(ctx, outer):  # type: ignore[no-untyped-def]
         grad, z = ctx.saved_tensors
         inside = (z > 0) & (z < ctx.top)
         curvature = _softplus_curvature(z)
@@ -58,13 +59,13 @@ class _KinkedClamp(torch.autograd.Function):
     """``clamp(z, 0, top)``: its values and gradient are exact, its second derivative is the surrogate's."""
 
     @staticmethod
-    def forward(ctx, z, top):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def forward(ctx, z, top):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(z)
         ctx.top = top
         return z.clamp(0.0, top)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]  # noqa: ANN001
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (z,) = ctx.saved_tensors
         return _KinkedSlope.apply(grad, z, ctx.top), None
 
@@ -89,14 +90,16 @@ class _EdgeReader(fx.Interpreter):
             # A view of its own: the gradient through this consumer alone, not through its siblings.
             edge = value.view_as(value)
             self.edges[n] = edge
-            return self.submodules[str(n.target)](edge)  # type: ignore[no-any-return]
-        return super().run_node(n)  # type: ignore[no-any-return]
+            return self.submodules[str(n.target)](edge)
+        return super().run_node(n)
 
 
 class _ChainRunner(fx.Interpreter):
     """Runs the network cut at every producer's input, with surrogate kinks, and sums ``<g, a>``."""
 
-    def __init__(self, trace: NetworkTrace, producers: set[str], gradients: dict[fx.Node, torch.Tensor]) -> None:
+    def __init__(
+        self, trace: NetworkTrace, producers: set[str], gradients: dict[fx.Node, torch.Tensor]
+    ) -> None:
         super().__init__(trace.graph)
         self.producers, self.gradients = producers, gradients
         self.total: torch.Tensor = torch.zeros(())
@@ -107,11 +110,11 @@ class _ChainRunner(fx.Interpreter):
             self.total = self.total + (self.gradients[n] * args[0]).sum()
         module = self.submodules[str(n.target)] if n.op == "call_module" else None
         if module is not None and n.target in self.producers:
-            return module(args[0].detach())  # type: ignore[no-any-return]
+            return module(args[0].detach())
         if isinstance(module, (nn.ReLU, nn.ReLU6)) or n.target in (F.relu, torch.relu, F.relu6, "relu"):
             top = 6.0 if isinstance(module, nn.ReLU6) or n.target is F.relu6 else float("inf")
-            return _KinkedClamp.apply(args[0], top)  # type: ignore[no-any-return]
-        return super().run_node(n)  # type: ignore[no-any-return]
+            return _KinkedClamp.apply(args[0], top)
+        return super().run_node(n)
 
 
 @dataclass
@@ -134,14 +137,16 @@ class ChannelBlock:
         return torch.cat([t.reshape(len(t), -1) for t in tensors], dim=1)
 
     def unpack(self, rows: torch.Tensor) -> list[torch.Tensor]:
-        """Undo `pack`: rows ``(m, d)`` to tensors ``(m, ...)`` shaped as ``weights`` but for the first axis."""
+        """Undo `pack`: rows ``(m, d)`` to tensors ``(m, ...)``, each shaped as a weight's filters."""
         sizes = [weight[0].numel() for weight in self.weights]
         parts = rows.split(sizes, dim=1)
         return [part.reshape(-1, *w.shape[1:]) for part, w in zip(parts, self.weights, strict=True)]
 
     def scale(self) -> torch.Tensor:
         """Norm of the filter each coordinate belongs to, ``(n, d)``: the diagonal of ``D``."""
-        norms = [w.detach().flatten(1).norm(dim=1, keepdim=True).expand(-1, w[0].numel()) for w in self.weights]
+        norms = [
+            w.detach().flatten(1).norm(dim=1, keepdim=True).expand(-1, w[0].numel()) for w in self.weights
+        ]
         return torch.cat(norms, dim=1)
 
 
@@ -151,7 +156,7 @@ class SplittingOperator:
     Parameters
     ----------
     trace : NetworkTrace
-        The network; it is run in evaluation mode, so batch-norm statistics are constants and stay as they are.
+        The network; it is run in evaluation mode, so batch-norm statistics are constants.
     batches : iterable of (x, y)
         Samples ``(n, *input_shape)`` and labels ``(n,)`` that the expectation is taken over. Their graphs are
         kept, so that a product costs one convolution and one weight gradient a layer.
@@ -166,7 +171,7 @@ class SplittingOperator:
 
     def __init__(self, trace: NetworkTrace, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self.blocks = [
-            ChannelBlock(g, [trace.module(name).weight for name in (*g.producers, *g.depthwise)])  # type: ignore[misc]
+            ChannelBlock(g, [trace.module(name).weight for name in g.filtered])  # type: ignore[misc]
             for g in trace.growable
         ]
         self._parameters = [weight for block in self.blocks for weight in block.weights]
@@ -285,10 +290,10 @@ def lanczos(operator: SplittingOperator, products: int, generator: torch.Generat
 
 
 def exact_matrices(operator: SplittingOperator) -> list[torch.Tensor]:
-    """Every relative splitting matrix in full, ``(n, d, d)`` for each block: the reference, for small ``d``.
+    """Compute every relative splitting matrix in full, ``(n, d, d)`` a block: the reference, for small ``d``.
 
-    Column ``j`` of all channels' matrices is one product with the ``j``-th unit vectors, so this takes as many
-    products as the largest block has parameters a channel.
+    Column ``j`` of all channels' matrices is one product with the ``j``-th unit vectors, so this takes as
+    many products as the largest block has parameters a channel.
     """
     shapes = [(len(b.weights[0]), sum(w[0].numel() for w in b.weights)) for b in operator.blocks]
     matrices = [torch.zeros(n, d, d) for n, d in shapes]

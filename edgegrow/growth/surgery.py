@@ -13,7 +13,7 @@ from torch import nn
 
 from edgegrow.growth.groups import ChannelGroup, NetworkTrace
 
-Momenta = Mapping[nn.Parameter, dict[str, torch.Tensor]]
+Momenta = Mapping[torch.Tensor, dict[str, torch.Tensor]]
 """An optimiser's ``state``: buffers by parameter; those shaped like the parameter follow it."""
 
 
@@ -43,9 +43,7 @@ def _buffers(state: Momenta, parameter: nn.Parameter) -> Iterator[tuple[dict[str
             yield own, key
 
 
-def _taken(
-    tensor: torch.Tensor, index: torch.Tensor, axis: int, factor: torch.Tensor | None
-) -> torch.Tensor:
+def _taken(tensor: torch.Tensor, index: torch.Tensor, axis: int, factor: torch.Tensor | None) -> torch.Tensor:
     """Entries ``index`` of a tensor along ``axis``, each multiplied by its factor."""
     tensor = tensor.index_select(axis, index)
     if factor is None:
@@ -96,7 +94,7 @@ def take_channels(
     """
     state = {} if state is None else state
     width = len(index)
-    for name in (*group.producers, *group.depthwise):
+    for name in group.filtered:
         layer = trace.module(name)
         _take(layer.weight, index, 0, state, momentum_factor=column_factor)  # type: ignore[arg-type]
         if layer.bias is not None:
@@ -152,7 +150,7 @@ def split_channels(
     """
     directions: dict[nn.Parameter, torch.Tensor] = {}
     for split in splits:
-        for name, rows in zip((*split.group.producers, *split.group.depthwise), split.directions, strict=True):
+        for name, rows in zip(split.group.filtered, split.directions, strict=True):
             weight: nn.Parameter = trace.module(name).weight  # type: ignore[assignment]
             directions[weight] = torch.zeros_like(weight).index_copy(0, split.channels, rows)
     for split in splits:
@@ -163,7 +161,7 @@ def split_channels(
         sign = torch.ones(len(index))
         sign[width:] = -1.0
         take_channels(trace, split.group, index, factor, state)
-        for name in (*split.group.producers, *split.group.depthwise):
+        for name in split.group.filtered:
             weight = trace.module(name).weight  # type: ignore[assignment]
             directions[weight] = _taken(directions[weight], index, 0, sign)
         for consumer in split.group.consumers:
@@ -188,20 +186,21 @@ def resize(trace: NetworkTrace, widths: Mapping[str, int]) -> None:
 
 def filter_norms(trace: NetworkTrace) -> dict[str, float]:
     """Mean norm of a filter of every layer that a batch norm directly follows, ``{layer path: norm}``."""
-    return {
-        layer.shape.name: trace.module(layer.shape.name).weight.detach().flatten(1).norm(dim=1).mean().item()  # type: ignore[union-attr,operator]
-        for layer in trace.layers
-        if layer.norm
-    }
+    norms = {}
+    for layer in trace.layers:
+        if layer.norm:
+            weight: nn.Parameter = trace.module(layer.shape.name).weight  # type: ignore[assignment]
+            norms[layer.shape.name] = weight.detach().flatten(1).norm(dim=1).mean().item()
+    return norms
 
 
 @torch.no_grad()
 def rescale_filters(trace: NetworkTrace, norms: Mapping[str, float], state: Momenta | None = None) -> None:
     """Give filters that a batch norm follows a norm of ``norms``; the network's function stays as it is.
 
-    Under batch norm the effective learning rate of a filter is ``lr / ||w||**2``, and trained filters are some
-    three times longer than fresh ones: inherited as they are, they learn nine times more slowly, and it is this
-    that makes a grown network lose to one trained from scratch.
+    Under batch norm the effective learning rate of a filter is ``lr / ||w||**2``, and trained filters are
+    some three times longer than fresh ones: inherited as they are, they learn nine times more slowly, and it
+    is this that makes a grown network lose to one trained from scratch.
 
     Parameters
     ----------
@@ -222,11 +221,11 @@ def rescale_filters(trace: NetworkTrace, norms: Mapping[str, float], state: Mome
         lengths = weight.flatten(1).norm(dim=1)
         scale = torch.where(lengths > 0, norms[name] / lengths.clamp_min(1e-12), torch.ones_like(lengths))
         shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        weight *= shaped
+        weight.mul_(shaped)
         for own, key in list(_buffers(state, weight)):
             own[key] = own[key] / shaped
         if isinstance(module.bias, nn.Parameter):
-            module.bias *= scale
+            module.bias.mul_(scale)
             for own, key in list(_buffers(state, module.bias)):
                 own[key] = own[key] / scale
         eps: float = norm.eps  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING
 
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 from edgegrow.plugins import import_function
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ class SeedNetwork:
         except Exception as error:
             if self.name in NETS:
                 raise
-            raise InputError(
-                f"net {self.name}: building it failed: {type(error).__name__}: {error}"
-            ) from error
+            raise InputError(f"net {self.name}: building it failed: {reason(error)}") from error
 
 
 def load_net(name: str) -> SeedNetwork:

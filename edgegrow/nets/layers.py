@@ -38,7 +38,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 def conv_norm(
     cin: int, cout: int, size: Sequence[int], *, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A ``SAME``-padded convolution without bias, and its batch norm.
+    """Make a ``SAME``-padded convolution without bias, and its batch norm.
 
     Parameters
     ----------

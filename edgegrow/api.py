@@ -1,0 +1,351 @@
+"""The Python API: what the command line does, as functions. The one module that knows every room."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgegrow import __version__
+from edgegrow.config import RunConfig
+from edgegrow.cost.model import LayerCosts
+from edgegrow.data import load_dataset
+from edgegrow.data.dataset import Dataset
+from edgegrow.delivery import FORMATS, Delivery, deliver, profile_delivery
+from edgegrow.deploy.lower import lower
+from edgegrow.errors import BudgetError, InputError
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.grow import Grower, Progress
+from edgegrow.growth.seed import plant_seed
+from edgegrow.listener import Listener, Silent
+from edgegrow.measure.host import measure_host
+from edgegrow.measure.protocol import Profile
+from edgegrow.nets import load_net
+from edgegrow.run import RunFolder
+from edgegrow.targets import Target, load_target
+from edgegrow.training import deterministic
+from edgegrow.units import format_quantity
+
+_LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
+"""Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
+
+_VERSIONED = ("torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "tflite", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        Where everything about it is.
+    config : RunConfig
+        What it was asked for.
+    profiles : dict
+        ``{format: Profile}`` of its artifacts.
+    """
+
+    folder: RunFolder
+    config: RunConfig
+    profiles: dict[str, Profile]
+
+    def costs(self) -> dict[str, float]:
+        """Return what the delivered network takes in every budgeted metric, ``{metric: value}``."""
+        profile = self.profiles[FORMATS[0]]
+        found = {metric: profile.find(metric.removesuffix("_bytes")) for metric in self.config.budget.limits}
+        return {metric: measurement.value for metric, measurement in found.items() if measurement is not None}
+
+    def training(self) -> dict[str, float]:
+        """``macs_trained``, all of them with scoring, and the same in epochs of the final network."""
+        done = list(self.folder.history("done"))[-1]
+        return {key: float(done[key]) for key in ("macs_trained", "epochs_of_final_network")}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "folder": str(self.folder.path),
+            "budget": self.config.budget.limits,
+            "delivered": self.costs(),
+            "training": self.training(),
+            "profiles": {
+                item: profile.model_dump(mode="json", by_alias=True)
+                for item, profile in self.profiles.items()
+            },
+        }
+
+    def check_budget(self) -> None:
+        """Compare what the run delivered with what it was asked for.
+
+        Raises
+        ------
+        BudgetError
+            If a limit is exceeded: which, and by how much.
+        """
+        for metric, limit in self.config.budget.limits.items():
+            value = self.costs()[metric]
+            if value > limit:
+                raise BudgetError(
+                    f"budget {metric}: missed: {format_quantity(metric, value)} is "
+                    f"{100 * (value / limit - 1):.2g} % over {format_quantity(metric, limit)}"
+                )
+
+
+class _Journal:
+    """Keeps a growth's events in its run folder, and shows them to a listener."""
+
+    def __init__(self, folder: RunFolder, listener: Listener) -> None:
+        self.folder, self.listener = folder, listener
+        self.accuracy = ""
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        self.folder.record(event, values)
+        if event == "epoch":
+            self.accuracy = f", validation {100 * values['validation_accuracy']:.2f} %"
+            self.listener.detail(
+                f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
+            )
+        elif event == "growth":
+            widths = " ".join(map(str, values["widths"].values()))
+            self.listener.say(
+                f"growth step {values['step']}: {sum(values['splits'].values())} splits, step size "
+                f"{values['step_size']}, loss {values['loss_before']:.4f} -> {values['loss_after']:.4f} "
+                f"(predicted change {values['predicted_loss_change']:+.4f}), widths {widths}"
+            )
+
+    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+        self.folder.save_checkpoint(progress, trace, optimizer)
+
+    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        self.listener.step(stage, step, steps, f"loss {loss:.4f}{self.accuracy}")
+
+
+def grow(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Run:
+    """Grow a network under a budget, write its artifacts, and measure them.
+
+    The artifacts are within the budget if `Run.check_budget` has nothing to raise.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What is wanted; see `edgegrow.config.resolve_config`.
+    out : Path, optional
+        The run folder; by default a new one under ``runs/``.
+    listener : Listener, optional
+        Is shown the progress.
+
+    Raises
+    ------
+    InputError
+        If something that was asked for cannot be; nothing has been trained then.
+    """
+    listener = listener or Silent()
+    setting = _Setting(config, listener)
+    config = config.model_copy(update={"train": setting.train_config})
+    if out is None:
+        name = re.sub(r"\W+", "-", f"{Path(config.data.name).name}-{config.net.name}")
+        out = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = RunFolder.create(out, config, _versions())
+    listener.say(f"run folder: {out}")
+    folder.record("start", {"data": setting.data.origin, "fingerprint": setting.data.fingerprint})
+    return setting.complete(folder, config)
+
+
+def resume(path: Path, listener: Listener | None = None) -> Run:
+    """Continue an interrupted run from its newest checkpoint; it ends as if it had never stopped.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, or its newest checkpoint is damaged.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config()
+    return _Setting(config, listener or Silent()).complete(folder, config)
+
+
+def export(
+    path: Path, formats: Sequence[str] = FORMATS, out: Path | None = None, listener: Listener | None = None
+) -> Delivery:
+    """Write a run's artifacts again, from its newest checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder.
+    formats : sequence of str
+        Of `edgegrow.delivery.FORMATS`.
+    out : Path, optional
+        Where they go; by default into the run folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no run with a checkpoint, or ``out`` cannot be written.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config()
+    setting = _Setting(config, listener or Silent())
+    checkpoint = folder.load_checkpoint()
+    if checkpoint is None:
+        raise InputError(f"{path}: it has no checkpoint yet: continue it with --resume {path}")
+    checkpoint.restore(setting.trace)
+    destination = out or path
+    try:
+        destination.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
+    return setting.deliver(destination, formats, config)
+
+
+def measure(
+    path: Path,
+    target: str = "host",
+    threads: int = 1,
+    iterations: int = 50,
+    seconds: float = 1.0,
+    listener: Listener | None = None,
+) -> Profile:
+    """Measure an artifact on a target.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.tflite`` or ``.onnx`` file.
+    target : str
+        Name or file of a target; measured here is the host alone.
+    threads : int
+        Threads the runtime may use.
+    iterations, seconds
+        At least so many timed inferences, and so long, in seconds.
+
+    Raises
+    ------
+    InputError
+        If the artifact cannot be opened, or the target cannot be measured from here.
+    """
+    listener = listener or Silent()
+    found = load_target(target)
+    _require_host(found)
+    return measure_host(
+        path,
+        target=found.reference,
+        threads=threads,
+        min_iterations=iterations,
+        min_seconds=seconds,
+        progress=listener.say,
+        warn=listener.warn,
+    )
+
+
+def open_run(path: Path) -> Run:
+    """Read a finished run back.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, or the run has not finished.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config()
+    files = {item: _profile_file(folder, item) for item in FORMATS}
+    profiles = {item: Profile.read(file) for item, file in files.items() if file.exists()}
+    if FORMATS[0] not in profiles:
+        raise InputError(f"{path}: the run has not finished: continue it with --resume {path}")
+    return Run(folder, config, profiles)
+
+
+class _Setting:
+    """Everything that a run stands on, found and checked before anything is trained."""
+
+    def __init__(self, config: RunConfig, listener: Listener) -> None:
+        self.listener = listener
+        self.target: Target = load_target(config.target)
+        _require_host(self.target)
+        self.limits = config.budget.limits
+        self.costs = LayerCosts(self.limits, self.target.name)
+        net = load_net(config.net.name)
+        self.data: Dataset = load_dataset(
+            config.data.name, Path(config.data.dir) if config.data.dir else None
+        )
+        deterministic(config.train.threads)
+        self.trace = plant_seed(
+            net,
+            self.data.input_shape,
+            self.data.classes,
+            self.costs,
+            self.limits,
+            config.grow.seed_fraction,
+            config.seed,
+            config.net.widths,
+        )
+        lower(self.trace.graph, self.data.input_shape)  # an operator that cannot be deployed is named now
+        self.train_config = config.train
+        if config.train.epochs is None:
+            steps = max(1, len(self.data.train) // config.train.batch_size)
+            epochs = float(max(_LEAST_EPOCHS, -(-_LEAST_STEPS // steps)))
+            self.train_config = config.train.model_copy(update={"epochs": epochs})
+
+    def complete(self, folder: RunFolder, config: RunConfig) -> Run:
+        """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""
+        journal = _Journal(folder, self.listener)
+        grower = Grower(
+            self.trace,
+            self.data,
+            self.costs,
+            self.limits,
+            self.train_config,
+            config.grow,
+            config.seed,
+            journal,
+        )
+        progress = Progress()
+        checkpoint = folder.load_checkpoint()
+        if checkpoint is not None:
+            checkpoint.restore(self.trace, grower.optimizer)
+            folder.rewind(checkpoint)
+            progress = checkpoint.progress
+        grower.run(progress)
+        delivery = self.deliver(folder.path, FORMATS, config)
+        profiles = profile_delivery(
+            delivery, self.data, self.target, config.measure, config.train.threads, self.listener
+        )
+        for item, profile in profiles.items():
+            profile.write(_profile_file(folder, item))
+        run = Run(folder, config, profiles)
+        costs, spent = run.costs(), progress.macs_trained
+        epochs = spent / grower.epoch_macs
+        folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
+        return run
+
+    def deliver(self, folder: Path, formats: Sequence[str], config: RunConfig) -> Delivery:
+        return deliver(
+            self.trace, self.data, folder, formats, self.target, config.quantize.calibration_samples
+        )
+
+
+def _profile_file(folder: RunFolder, item: str) -> Path:
+    """Profile of an artifact: ``profile.json`` of the primary one, ``profile-FORMAT.json`` of others."""
+    return folder.path / ("profile.json" if item == FORMATS[0] else f"profile-{item}.json")
+
+
+def _require_host(target: Target) -> None:
+    if target.name != "host":
+        raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")
+
+
+def _versions() -> dict[str, str]:
+    found = {"edgegrow": __version__, "python": platform.python_version()}
+    for package in _VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,202 @@
+"""From a trained network to artifacts and their profiles: quantize, write, measure."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from edgegrow import __version__
+from edgegrow.config import MeasureConfig
+from edgegrow.cost.fvcore import fvcore_macs
+from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.cost.memory import plan_arena
+from edgegrow.data.dataset import Dataset, Split
+from edgegrow.deploy.graph import Graph
+from edgegrow.deploy.lower import lower
+from edgegrow.deploy.onnx import write_onnx
+from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.simulate import simulate
+from edgegrow.deploy.tflite import write_tflite
+from edgegrow.errors import InputError
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.listener import Listener
+from edgegrow.measure.host import measure_host, open_artifact, predict
+from edgegrow.measure.protocol import Identity, Measurement, Profile
+from edgegrow.targets import Target
+from edgegrow.training import evaluate
+
+FORMATS = ("tflite", "onnx")
+"""What can be written, the first being the primary artifact of a run."""
+
+_SIMULATED = 500
+"""Samples that the simulator takes at once."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A network as it is deployed.
+
+    Attributes
+    ----------
+    trace : NetworkTrace
+        The float network.
+    graph : Graph
+        Its quantized graph, which every artifact is written from.
+    files : dict
+        ``{format: path}`` of the artifacts.
+    """
+
+    trace: NetworkTrace
+    graph: Graph
+    files: dict[str, Path]
+
+
+def parse_formats(text: str) -> list[str]:
+    """Read ``tflite,onnx``.
+
+    Raises
+    ------
+    InputError
+        For a format that cannot be written.
+    """
+    formats = [item.strip() for item in text.split(",")]
+    for item in formats:
+        if item not in FORMATS:
+            raise InputError(f"format '{item}': unknown: choose from {', '.join(FORMATS)}")
+    return list(dict.fromkeys(formats))
+
+
+def onnx_activations(target: Target) -> Literal["uint8", "int8"]:
+    """Type of the ``.onnx`` activations that ONNX Runtime computes fastest on a target.
+
+    On ARM, int8 activations fuse natively; on x86 a tensor with two readers fuses with uint8 ones alone. The
+    scales are the same, and ``uint8 = int8 + 128``.
+    """
+    arm = ("aarch64", "arm64", "armv7l")
+    core = (target.soc.core or "") if target.soc else ""
+    on_arm = platform.machine() in arm if target.name == "host" else core.lower().startswith(("cortex", *arm))
+    return "int8" if on_arm else "uint8"
+
+
+def deliver(
+    trace: NetworkTrace,
+    data: Dataset,
+    folder: Path,
+    formats: Sequence[str],
+    target: Target,
+    calibration_samples: int,
+) -> Delivery:
+    """Quantize a network and write its artifacts as ``model.FORMAT``.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The trained network.
+    data : Dataset
+        Ranges are calibrated on samples of its training split.
+    folder : Path
+        Where the artifacts go; it exists.
+    formats : sequence of str
+        Of `FORMATS`.
+    target : Target
+        Decides the type of the ``.onnx`` activations.
+    calibration_samples : int
+        How many samples to calibrate on.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be deployed, or the folder cannot be written.
+    """
+    float_graph = lower(trace.graph, data.input_shape)
+    graph = quantize(float_graph, data.calibration(calibration_samples))
+    files = {}
+    for item in formats:
+        path = files[item] = folder / f"model.{item}"
+        if item == "tflite":
+            write_tflite(graph, path)
+        else:
+            write_onnx(graph, path, onnx_activations(target))
+    return Delivery(trace, graph, files)
+
+
+def profile_delivery(
+    delivery: Delivery,
+    data: Dataset,
+    target: Target,
+    settings: MeasureConfig,
+    threads: int,
+    listener: Listener,
+) -> dict[str, Profile]:
+    """Measure every artifact of a delivery, and count what needs no clock.
+
+    The whole test split goes through the float network, the simulator and each runtime.
+
+    Returns
+    -------
+    dict
+        ``{format: profile}``.
+    """
+    test = data.test
+    samples = f"{len(test)} test samples"
+    float_accuracy = evaluate(delivery.trace.graph, test)[1]
+    listener.say(f"simulating {samples}")
+    simulated = accuracy(simulated_logits(delivery.graph, test.x), test)
+    torch_identity = Identity(runtime="torch", version=torch.__version__.split("+")[0], threads=threads)
+    own_identity = Identity(runtime="edgegrow simulator", version=__version__)
+    shapes = delivery.trace.shapes(delivery.trace.widths())
+    macs = count_macs(shapes)
+    checked = fvcore_macs(delivery.trace.graph, data.input_shape)
+    common = (
+        Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
+                    identity=torch_identity, method=samples),
+        Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
+                    identity=own_identity, method=f"{samples}; integer arithmetic of TensorFlow Lite Micro"),
+        Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,
+                    method=f"counted from the layers; fvcore counts {checked}"),
+        Measurement(metric="params", value=count_params(shapes), unit="params", evidence="predicted",
+                    identity=own_identity, method="weights and biases, batch norms folded"),
+        Measurement(metric="peak_activations", value=plan_arena(delivery.graph).peak_bytes, unit="bytes",
+                    evidence="predicted", identity=own_identity, method="arena planned greedily by size"),
+    )  # fmt: skip
+    profiles = {}
+    for item, path in delivery.files.items():
+        listener.say(f"measuring {path.name}")
+        profile = measure_host(
+            path,
+            target=target.reference,
+            threads=threads,
+            min_iterations=settings.iterations,
+            min_seconds=settings.seconds,
+            warn=listener.warn,
+        )
+        with open_artifact(path, threads) as session:
+            reached = Measurement(
+                metric="accuracy",
+                value=accuracy(predict(session, test.x), test),
+                unit="fraction",
+                evidence="measured",
+                identity=session.identity,
+                method=samples,
+            )
+        merged = (reached, *common, *profile.measurements)
+        profiles[item] = profile.model_copy(update={"measurements": merged})
+    return profiles
+
+
+def simulated_logits(graph: Graph, x: np.ndarray) -> np.ndarray:
+    """Logits ``(n, classes)`` of float samples ``(n, ...)`` in the simulator."""
+    pieces = range(0, len(x), _SIMULATED)
+    outputs = [simulate(graph, graph.quantize_input(x[i : i + _SIMULATED])) for i in pieces]
+    return graph.dequantize_output(np.concatenate(outputs)).reshape(len(x), -1)
+
+
+def accuracy(logits: np.ndarray, split: Split) -> float:
+    """Share of samples whose largest logit ``(n, classes)`` is their label's."""
+    return float((logits.argmax(1) == split.y).mean())

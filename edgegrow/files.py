@@ -1,0 +1,28 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgegrow.errors import InputError
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file under a temporary name, sync it and rename it into place.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write it: {error.strerror}: choose another folder") from error

@@ -1,0 +1,96 @@
+"""The network that growth starts from: the seed network, scaled to a share of the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from edgegrow.errors import InputError
+from edgegrow.growth.groups import NetworkTrace, trace
+from edgegrow.growth.select import CostModel
+from edgegrow.nets import SeedNetwork
+from edgegrow.units import format_quantity
+
+NARROWEST = 2
+"""Least channels of a layer that a seed is scaled down to."""
+
+_BISECTIONS = 12
+"""Halvings of the scale's interval: widths of up to a thousand channels are then exact."""
+
+
+def plant_seed(
+    net: SeedNetwork,
+    input_shape: tuple[int, ...],
+    classes: int,
+    costs: CostModel,
+    limits: Mapping[str, float],
+    fraction: float,
+    seed: int,
+    widths: Sequence[int] | None = None,
+) -> NetworkTrace:
+    """Build the network that growth starts from.
+
+    Its widths are the net's own, scaled alike to the widest that costs at most ``fraction`` of every limit,
+    or the narrowest where that is still above.
+
+    Parameters
+    ----------
+    net : SeedNetwork
+        What to build.
+    input_shape, classes
+        Of the data: ``(c, h, w)``, ``(c, length)`` or ``(features,)``.
+    costs, limits
+        Price networks, and bound the grown one.
+    fraction : float
+        Of the limits.
+    seed : int
+        For the initial weights.
+    widths : sequence of int, optional
+        Instead of scaling.
+
+    Raises
+    ------
+    InputError
+        If even the smallest seed is above a limit.
+    """
+
+    def build(widths: Sequence[int] | None) -> NetworkTrace:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return trace(net.build(input_shape, classes, widths), input_shape)
+
+    def excess(traced: NetworkTrace, share: float) -> tuple[float, str]:
+        """Largest cost relative to its limit's share, and the metric it is of."""
+        priced = costs(traced.shapes(traced.widths()))
+        return max((priced[metric] / (share * limit), metric) for metric, limit in limits.items())
+
+    def scaled(scale: float) -> list[int]:
+        assert net.widths is not None
+        return [max(NARROWEST, round(width * scale)) for width in net.widths]
+
+    if widths is not None and net.widths is None:
+        raise InputError(f"net {net.name}: it takes no widths: leave net.widths out")
+    if widths is not None or net.widths is None:
+        chosen = widths
+    else:
+        low, high = 0.0, 1.0
+        while excess(build(scaled(high)), fraction)[0] < 1 and high < 64:
+            low, high = high, 2 * high
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if excess(build(scaled(middle)), fraction)[0] <= 1 else (low, middle)
+        chosen = scaled(low)
+    planted = build(chosen)
+    over, metric = excess(planted, 1.0)
+    if over > 1:
+        needed, limit = over * limits[metric], limits[metric]
+        size = f"at widths {', '.join(map(str, chosen))}" if chosen else "as it is built"
+        raise InputError(
+            f"budget {metric}: impossible: net {net.name} {size} needs {format_quantity(metric, needed)}, "
+            f"the budget is {format_quantity(metric, limit)}: raise the budget or choose a smaller --net"
+        )
+    if not planted.growable:
+        reasons = "; ".join(f"{group.name}: {group.fixed}" for group in planted.groups)
+        raise InputError(f"net {net.name}: no channel group can grow ({reasons})")
+    return planted

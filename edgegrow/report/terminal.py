@@ -1,0 +1,125 @@
+"""Tables of runs, profiles and targets for a terminal. Every figure stands beside its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgegrow.config import Budget
+from edgegrow.doctor import Check
+from edgegrow.measure.protocol import Identity, Measurement, Profile
+from edgegrow.targets import Target
+from edgegrow.units import format_quantity
+
+_NAMES = {
+    "float_accuracy": "accuracy, float network",
+    "accuracy": "accuracy, int8",
+    "macs": "MACs",
+    "params": "parameters",
+    "peak_activations": "peak activations",
+    "flash": "file size",
+    "latency": "latency",
+    "load": "load time",
+    "ram": "memory of the process",
+}
+
+
+def measurement_text(measurement: Measurement) -> str:
+    """Write a figure with its unit: ``90.12 %``, ``0.214 ms (median)``."""
+    if measurement.unit == "fraction":
+        return f"{100 * measurement.value:.2f} %"
+    if measurement.unit == "bytes":
+        return f"{measurement.value:,.0f} B"
+    if measurement.unit in ("macs", "params"):
+        return f"{measurement.value:,.0f}"
+    aggregation = "" if measurement.aggregation == "exact" else f" ({measurement.aggregation})"
+    return f"{measurement.value:,.4g} {measurement.unit}{aggregation}"
+
+
+def identity_text(identity: Identity) -> str:
+    """Write what ran a figure: ``litert 2.3.0, XNNPACK, 1 thread``."""
+    runtime = " ".join(part for part in (identity.runtime, identity.version) if part)
+    threads = f"{identity.threads} thread{'s' * (identity.threads > 1)}" if identity.threads else ""
+    return ", ".join(part for part in (runtime, identity.kernels or "", threads) if part)
+
+
+def profile_table(profile: Profile, title: str | None = None) -> RenderableType:
+    """Every figure of a profile, and what could not be had."""
+    table = Table(title=title or f"{profile.artifact.path} on {profile.target.name}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("evidence")
+    table.add_column("by")
+    for m in profile.measurements:
+        name = _NAMES.get(m.metric, m.metric)
+        table.add_row(name, measurement_text(m), m.evidence, identity_text(m.identity))
+    for missing in profile.unavailable:
+        table.add_row(missing.metric, "-", "unavailable", missing.reason)
+    cpus = {m.identity.cpu for m in profile.measurements if m.identity.cpu}
+    footer = [Text(f"measured on: {', '.join(sorted(cpus))}")] if cpus else []
+    return Group(table, *footer)
+
+
+def budget_table(budget: Budget, costs: Mapping[str, float]) -> RenderableType:
+    """Compare what was asked for with what was delivered."""
+    table = Table(title="budget", title_justify="left")
+    for column in ("metric", "budget", "delivered", "used"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for metric, limit in budget.limits.items():
+        value = costs[metric]
+        used = f"{100 * value / limit:.1f} %"
+        verdict = Text(
+            used if value <= limit else f"{used} MISSED", style="green" if value <= limit else "red"
+        )
+        table.add_row(
+            _NAMES.get(metric.removesuffix("_bytes"), metric),
+            format_quantity(metric, limit),
+            format_quantity(metric, value),
+            verdict,
+        )
+    return table
+
+
+def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
+    """List the growth steps of a run: what was predicted, and what came of it."""
+    table = Table(title="growth", title_justify="left")
+    for column in ("step", "splits", "step size", "predicted change", "realised change", "widths"):
+        table.add_column(column, justify="left" if column == "widths" else "right")
+    for event in events:
+        splits, widths = event["splits"], event["widths"]
+        assert isinstance(splits, dict)
+        assert isinstance(widths, dict)
+        table.add_row(
+            str(event["step"]),
+            str(sum(splits.values())),
+            str(event["step_size"]),
+            f"{event['predicted_loss_change']:+.4f}",
+            f"{event['realised_loss_change']:+.4f}",
+            " ".join(map(str, widths.values())),
+        )
+    return table
+
+
+def targets_table(targets: Sequence[Target]) -> RenderableType:
+    """One line a target."""
+    table = Table()
+    for column in ("name", "kind", "description"):
+        table.add_column(column)
+    for target in targets:
+        table.add_row(target.name, target.kind, target.description)
+    return table
+
+
+def doctor_table(checks: Sequence[Check]) -> RenderableType:
+    """List what is installed, what is missing, and how to get it."""
+    styles = {"ok": "green", "missing": "yellow", "broken": "red"}
+    table = Table()
+    for column in ("what", "status", "version", "how to get it"):
+        table.add_column(column)
+    for check in checks:
+        status = Text(check.status, style=styles.get(check.status, ""))
+        table.add_row(check.name, status, check.version or "", check.remedy or "")
+    return table

@@ -1,0 +1,228 @@
+"""The run folder: configuration, history, checkpoints; all that resuming and trusting a growth needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from edgegrow.config import RunConfig, dump_config, resolve_config
+from edgegrow.errors import InputError
+from edgegrow.files import write_atomic
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.grow import Progress
+from edgegrow.growth.surgery import resize
+
+_KEPT = 2
+"""Checkpoints kept: the newest, and the one before in case the newest is damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a growth, read back.
+
+    Attributes
+    ----------
+    progress : Progress
+        How far it had come.
+    widths : dict
+        ``{group name: channels}``.
+    tensors : dict
+        ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's.
+    history_bytes : int
+        Length of the history at that moment.
+    """
+
+    progress: Progress
+    widths: dict[str, int]
+    tensors: dict[str, torch.Tensor]
+    history_bytes: int
+
+    def restore(self, trace: NetworkTrace, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Give a freshly built seed network, and its optimiser, the checkpoint's widths and state.
+
+        Raises
+        ------
+        InputError
+            If the network is not the one that the checkpoint was taken of.
+        """
+        if set(trace.widths()) != set(self.widths):
+            raise InputError("checkpoint: the net has other channel groups now: its code has changed")
+        resize(trace, self.widths)
+        model = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        try:
+            trace.graph.load_state_dict(model)
+        except RuntimeError as error:
+            first = str(error).splitlines()[-1].strip()
+            raise InputError(f"checkpoint: it does not fit the network: {first}") from error
+        if optimizer is not None:
+            for name, parameter in trace.graph.named_parameters():
+                if (momentum := self.tensors.get(f"momentum.{name}")) is not None:
+                    optimizer.state[parameter]["momentum_buffer"] = momentum.clone()
+
+
+class RunFolder:
+    """A folder with everything about one growth.
+
+    Attributes
+    ----------
+    path : Path
+        The folder; see the README for its files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, versions: Mapping[str, str]) -> RunFolder:
+        """Make a new run folder and write its configuration.
+
+        Raises
+        ------
+        InputError
+            If the folder holds a run already, or cannot be written.
+        """
+        run = cls(path)
+        if run.config_file.exists():
+            raise InputError(f"{path}: it holds a run: go on with --resume {path}, or give another --out")
+        try:
+            run.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot make the run folder: {error.strerror}: give another --out"
+            ) from error
+        write_atomic(run.config_file, dump_config(config, versions))
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises
+        ------
+        InputError
+            If it is none.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise InputError(f"{path}: not a run folder (it has no config.toml): give the --out of a grow")
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def history_file(self) -> Path:
+        """One JSON object an event, in order."""
+        return self.path / "history.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def config(self) -> RunConfig:
+        """Read the configuration back."""
+        return resolve_config(self.config_file)
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Append an event to the history, and make sure that it is on the disk."""
+        line = json.dumps({"event": event, **values}, allow_nan=False) + "\n"
+        try:
+            with self.history_file.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise InputError(f"{self.history_file}: cannot write it: {error.strerror}") from error
+
+    def history(self, event: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the events so far, or those of one kind; a last line cut by a crash is passed over.
+
+        Raises
+        ------
+        InputError
+            If any other line is not one of ours.
+        """
+        if not self.history_file.exists():
+            return
+        lines = self.history_file.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                kind = entry["event"]
+            except (ValueError, KeyError, TypeError) as error:
+                if number == len(lines) and not line.endswith(b"\n"):
+                    return
+                raise InputError(f"{self.history_file}: line {number} is damaged") from error
+            if event in (None, kind):
+                yield entry
+
+    def save_checkpoint(
+        self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Write a checkpoint: the weights first, then the JSON that vouches for them."""
+        tensors = {f"model.{k}": v.contiguous() for k, v in trace.graph.state_dict().items()}
+        for name, parameter in trace.graph.named_parameters():
+            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum.contiguous()
+        number = 1 + max((int(file.stem) for file in self._checkpoint_files()), default=0)
+        content = save(tensors)
+        write_atomic(self.checkpoints / f"{number:04}.safetensors", content)
+        description = {
+            "schema": 1,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "progress": progress.to_json(),
+            "widths": trace.widths(),
+            "history_bytes": self.history_file.stat().st_size if self.history_file.exists() else 0,
+        }
+        write_atomic(self.checkpoints / f"{number:04}.json", json.dumps(description, indent=1))
+        for file in self._checkpoint_files()[:-_KEPT]:
+            file.unlink()
+            file.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def load_checkpoint(self) -> Checkpoint | None:
+        """Read the newest checkpoint; ``None`` where there is none yet.
+
+        Raises
+        ------
+        InputError
+            If it is damaged.
+        """
+        files = self._checkpoint_files()
+        if not files:
+            return None
+        file = files[-1]
+        remedy = f"delete {file.name} and {file.stem}.safetensors to go on from the one before"
+        try:
+            description = json.loads(file.read_text(encoding="utf-8"))
+            content = file.with_suffix(".safetensors").read_bytes()
+            if hashlib.sha256(content).hexdigest() != description["sha256"]:
+                raise ValueError("checksum")
+            return Checkpoint(
+                Progress(**description["progress"]),
+                {str(name): int(width) for name, width in description["widths"].items()},
+                load(content),
+                int(description["history_bytes"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise InputError(f"checkpoint {file}: damaged: {remedy}") from error
+
+    def rewind(self, checkpoint: Checkpoint) -> None:
+        """Cut the history back to a checkpoint: what came after it will happen again."""
+        if self.history_file.exists():
+            os.truncate(self.history_file, min(checkpoint.history_bytes, self.history_file.stat().st_size))
+
+    def _checkpoint_files(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("[0-9][0-9][0-9][0-9]*.json"))
