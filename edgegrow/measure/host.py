@@ -9,8 +9,9 @@ import numpy as np
 
 from edgegrow.errors import InputError
 from edgegrow.measure.identity import State, describe_load, warnings
+from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Measurement, Profile, TargetRef, Unavailable
-from edgegrow.measure.session import Session, TensorInfo, Worker, open_artifact, predict
+from edgegrow.measure.session import Session, TensorInfo, open_artifact, predict
 from edgegrow.measure.timing import latency
 from edgegrow.measure.worker import MAX_SAMPLES
 
