@@ -36,6 +36,9 @@ from edgegrow.units import format_quantity
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
 """Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
 
+_PROFILED = {"macs": "macs", "params": "params", "flash_bytes": "flash"}
+"""Budgeted metric -> the figure of the profile that it bounds."""
+
 _VERSIONED = ("torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "tflite", "safetensors")
 
 
@@ -60,7 +63,7 @@ class Run:
     def costs(self) -> dict[str, float]:
         """Return what the delivered network takes in every budgeted metric, ``{metric: value}``."""
         profile = self.profiles[FORMATS[0]]
-        found = {metric: profile.find(metric.removesuffix("_bytes")) for metric in self.config.budget.limits}
+        found = {metric: profile.find(_PROFILED[metric]) for metric in self.config.budget.limits}
         return {metric: measurement.value for metric, measurement in found.items() if measurement is not None}
 
     def training(self) -> dict[str, float]:

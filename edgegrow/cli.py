@@ -231,11 +231,11 @@ def _show_run(run: Run, as_json: bool) -> None:
     if as_json:
         _print_json(run.to_json())
         return
-    from edgegrow.report.terminal import budget_table, growth_table, profile_table
+    from edgegrow.report.terminal import artifacts_table, budget_table, growth_table, network_table
 
     _print(growth_table(list(run.folder.history("growth"))))
-    for profile in run.profiles.values():
-        _print(profile_table(profile))
+    _print(network_table(next(iter(run.profiles.values()))))
+    _print(artifacts_table(run.profiles))
     _print(budget_table(run.config.budget, run.costs()))
     training = run.training()
     typer.echo(

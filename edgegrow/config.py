@@ -90,7 +90,8 @@ class TrainConfig(_Frozen):
     batch_size, lr, momentum, weight_decay
         Of SGD with Nesterov momentum; ``lr`` is the peak.
     augment : bool
-        Move images by up to a fourteenth of their side, and mirror them where the data set allows.
+        Move images by up to a fourteenth of their side, and mirror them where the data set allows. Networks as
+        small as these underfit before they overfit: on Fashion-MNIST at 250k MACs it costs a point.
     threads : int
         Threads of PyTorch; other counts sum in another order and give other bits.
     """
@@ -100,7 +101,7 @@ class TrainConfig(_Frozen):
     lr: float = Field(0.1, gt=0, le=10)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0, lt=1)
-    augment: bool = True
+    augment: bool = False
     threads: int = Field(1, ge=1, le=256)
 
 

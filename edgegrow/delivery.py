@@ -149,7 +149,7 @@ def profile_delivery(
     listener.say(f"simulating {samples}")
     simulated = accuracy(simulated_logits(delivery.graph, test.x), test)
     torch_identity = Identity(runtime="torch", version=torch.__version__.split("+")[0], threads=threads)
-    own_identity = Identity(runtime="edgegrow simulator", version=__version__)
+    own_identity = Identity(runtime="edgegrow", version=__version__)
     shapes = delivery.trace.shapes(delivery.trace.widths())
     macs = count_macs(shapes)
     checked = fvcore_macs(delivery.trace.graph, data.input_shape)
@@ -157,7 +157,7 @@ def profile_delivery(
         Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
                     identity=torch_identity, method=samples),
         Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
-                    identity=own_identity, method=f"{samples}; integer arithmetic of TensorFlow Lite Micro"),
+                    identity=own_identity, method=f"{samples}; simulated in TensorFlow Lite Micro's integer arithmetic"),
         Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,
                     method=f"counted from the layers; fvcore counts {checked}"),
         Measurement(metric="params", value=count_params(shapes), unit="params", evidence="predicted",

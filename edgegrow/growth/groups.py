@@ -320,7 +320,8 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
             ShapeProp(graph).propagate(sample)
     except Exception as error:
         raise UnsupportedError(
-            f"network {type(module).__name__}: it fails on an input of shape {tuple(sample.shape)}: {error}"
+            f"network {type(module).__name__}: it fails on an input of shape {tuple(sample.shape)} "
+            f"({reason(error)})"
         ) from error
     finally:
         module.train(training)

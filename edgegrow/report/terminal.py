@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -23,7 +24,7 @@ _NAMES = {
     "flash": "file size",
     "latency": "latency",
     "load": "load time",
-    "ram": "memory of the process",
+    "peak_memory": "memory of the process",
 }
 
 
@@ -61,6 +62,46 @@ def profile_table(profile: Profile, title: str | None = None) -> RenderableType:
     cpus = {m.identity.cpu for m in profile.measurements if m.identity.cpu}
     footer = [Text(f"measured on: {', '.join(sorted(cpus))}")] if cpus else []
     return Group(table, *footer)
+
+
+def network_table(profile: Profile) -> RenderableType:
+    """List what holds for the network whatever artifact it is in: the figures that no clock gave."""
+    table = Table(title="network", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("evidence")
+    table.add_column("how")
+    for m in profile.measurements:
+        if _of_network(m):
+            how = " ".join(part for part in (identity_text(m.identity), m.method and f"({m.method})") if part)
+            table.add_row(_NAMES.get(m.metric, m.metric), measurement_text(m), m.evidence, how)
+    return table
+
+
+def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
+    """Set a run's artifacts side by side: what was measured of each."""
+    first = next(iter(profiles.values()))
+    table = Table(title=f"artifacts, measured on {first.target.name}", title_justify="left")
+    table.add_column("figure")
+    for profile in profiles.values():
+        table.add_column(Path(profile.artifact.path).name, justify="right")
+    keys = dict.fromkeys(
+        (m.metric, m.aggregation) for p in profiles.values() for m in p.measurements if not _of_network(m)
+    )
+    for metric, aggregation in keys:
+        found = [p.find(metric, aggregation) for p in profiles.values()]
+        cells = [measurement_text(m) if m is not None else "-" for m in found]
+        table.add_row(_NAMES.get(metric, metric), *cells)
+    table.add_section()
+    runtimes = [identity_text(m.identity) if (m := p.find("latency")) else "" for p in profiles.values()]
+    table.add_row("runtime", *runtimes)
+    footer = [f"{missing.metric}: unavailable, {missing.reason}" for missing in first.unavailable]
+    cpus = {m.identity.cpu for m in first.measurements if m.identity.cpu}
+    return Group(table, *(Text(line) for line in [*footer, f"processor: {', '.join(sorted(cpus))}"]))
+
+
+def _of_network(measurement: Measurement) -> bool:
+    return measurement.evidence != "measured" or measurement.metric == "float_accuracy"
 
 
 def budget_table(budget: Budget, costs: Mapping[str, float]) -> RenderableType:

@@ -1,0 +1,6 @@
+"""``python -m edgegrow``: the command line."""
+
+from edgegrow.cli import main
+
+if __name__ == "__main__":
+    main()

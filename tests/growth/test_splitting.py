@@ -1,0 +1,189 @@
+"""The mathematics, held to its equations."""
+
+from copy import deepcopy
+from statistics import median
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from edgegrow.growth import splitting
+from edgegrow.growth.groups import trace
+from edgegrow.growth.splitting import SplittingOperator, exact_indices, exact_matrices, lanczos
+from edgegrow.growth.surgery import ChannelSplit, split_channels
+from edgegrow.training import generator
+
+from .networks import INPUTS, build, fit, loss, samples, smooth
+
+
+def scored(name, data, n=400, make_smooth=True, products=12):
+    module = smooth(build(name)) if make_smooth else build(name)
+    x, y = samples(name, data, n)
+    fit(module, x, y)
+    module.eval()
+    traced = trace(module, INPUTS[name])
+    operator = SplittingOperator(traced, [(x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])])
+    return module, operator, lanczos(operator, products, generator(0)), (x, y)
+
+
+def split_one(module, name, group_number, index, channel, step):
+    """A copy of the network with one channel split by a step, relative to its filters' norms."""
+    split = deepcopy(module)
+    traced = trace(split, INPUTS[name])
+    chosen = torch.tensor([channel])
+    directions = index.directed(chosen)
+    moves = split_channels(traced, [ChannelSplit(traced.growable[group_number], chosen, directions)])
+    for weight, direction in moves.items():
+        weight.data += step * direction
+    return split
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv1d", "dscnn"])
+def test_second_order_law(name, digits):
+    """One filter split by 0.02 of its norm changes the loss by what the splitting matrix predicts."""
+    module, operator, indices, (x, y) = scored(name, digits)
+    before = loss(module, x, y)
+    assert operator.loss == pytest.approx(before, rel=1e-5)
+    ratios = []
+    for number, index in enumerate(indices):
+        for channel in index.eigenvalues.argsort()[:4].tolist():
+            after = loss(split_one(module, name, number, index, channel, 0.02), x, y)
+            ratios.append((after - before) / (0.5 * 0.02**2 * index.eigenvalues[channel].item()))
+    assert 0.95 < median(ratios) < 1.05
+    assert min(ratios) > 0.9
+    assert max(ratios) < 1.1
+
+
+def test_second_order_law_of_a_tied_residual_group_with_several_producers(digits):
+    """The split of a whole tied group: the sum over its producers, none counted twice."""
+    torch.manual_seed(1)
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(1, 4, 3, 2), nn.Conv2d(4, 5, 3, 1, 1), nn.Conv2d(5, 4, 3, 1, 1)
+            self.out = nn.Linear(36, 10)
+
+        def forward(self, x):
+            h = F.silu(self.a(x))
+            return self.out((h + F.silu(self.c(F.silu(self.b(h))))).flatten(1))
+
+    module = Residual()
+    x, y = samples("dscnn", digits, 400)
+    fit(module, x, y, lr=0.1)
+    traced = trace(module, (1, 8, 8))
+    tied = traced.growable[0]
+    assert tied.producers == ("a", "c")
+    index = lanczos(SplittingOperator(traced, [(x, y)]), 16, generator(0))[0]
+    before = loss(module, x, y)
+    for channel in range(4):
+        split = deepcopy(module)
+        retraced = trace(split, (1, 8, 8))
+        chosen = torch.tensor([channel])
+        moves = split_channels(retraced, [ChannelSplit(retraced.growable[0], chosen, index.directed(chosen))])
+        for weight, direction in moves.items():
+            weight.data += 0.02 * direction
+        predicted = 0.5 * 0.02**2 * index.eigenvalues[channel].item()
+        assert loss(split, x, y) - before == pytest.approx(predicted, rel=0.05)
+
+
+def test_relu_curvature_is_of_the_right_size(digits):
+    """ReLU's kink is smeared by the surrogate: splits of the predicted best channels do lower the loss."""
+    module, _, indices, (x, y) = scored("dscnn", digits, make_smooth=False)
+    before = loss(module, x, y)
+    ratios = []
+    for number, index in enumerate(indices):
+        channel = int(index.eigenvalues.argmin())
+        after = loss(split_one(module, "dscnn", number, index, channel, 0.1), x, y)
+        ratios.append((after - before) / (0.5 * 0.1**2 * index.eigenvalues[channel].item()))
+    assert 0.3 < median(ratios) < 2.0
+
+
+@pytest.mark.parametrize("name", ["conv1d", "dscnn"])
+def test_lanczos_agrees_with_the_exact_decomposition(name, digits):
+    _, operator, indices, _ = scored(name, digits, make_smooth=False, products=24)
+    for found, exact in zip(indices, exact_indices(operator), strict=True):
+        torch.testing.assert_close(found.eigenvalues, exact.eigenvalues, rtol=0.02, atol=1e-6)
+        # The vector belongs to the value: its Rayleigh quotient is the eigenvalue.
+    images = operator([index.directions for index in indices])
+    for index, image in zip(indices, images, strict=True):
+        torch.testing.assert_close((index.directions * image).sum(1), index.eigenvalues, rtol=0.02, atol=1e-6)
+
+
+def test_lanczos_is_exact_where_the_space_is_exhausted(digits):
+    """A channel of d parameters has d eigenvalues: more products change nothing and break nothing."""
+    x, y = samples("mlp", digits, 200)
+    module = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 3), nn.Tanh(), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 10)
+    )
+    fit(module, x, y)
+    operator = SplittingOperator(trace(module, (1, 8, 8)), [(x, y)])
+    small = lanczos(operator, 12, generator(0))[1]
+    assert small.directions.shape == (4, 3)
+    exact = exact_indices(operator)[1]
+    torch.testing.assert_close(small.eigenvalues, exact.eigenvalues, rtol=1e-3, atol=1e-7)
+
+
+def test_splitting_matrices_are_symmetric_and_equal_the_papers_formula(digits):
+    """For z = w'x and a = tanh(z): S = E[g tanh''(z) x x'], here in relative coordinates."""
+    x, y = samples("mlp", digits, 150)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 5, bias=False), nn.Tanh(), nn.Linear(5, 10))
+    fit(module, x, y)
+    (matrix,) = exact_matrices(SplittingOperator(trace(module, (1, 8, 8)), [(x, y)]))
+    flat, weight = x.flatten(1), module[1].weight.detach()
+    z = flat @ weight.T
+    a = z.tanh().requires_grad_()
+    (g,) = torch.autograd.grad(F.cross_entropy(module[3](a), y), a)
+    curvature = -2 * z.tanh() * (1 - z.tanh() ** 2)
+    expected = (
+        torch.einsum("nc,ni,nj->cij", g * curvature, flat, flat) * weight.norm(dim=1)[:, None, None] ** 2
+    )
+    torch.testing.assert_close(matrix, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(matrix, matrix.mT, rtol=1e-3, atol=1e-6)
+
+
+def test_scoring_leaves_the_network_as_it_was(digits):
+    module = build("resnet8")
+    x, y = samples("resnet8", digits, 64)
+    module.train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    SplittingOperator(trace(module, INPUTS["resnet8"]), [(x, y)])
+    assert module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_products_do_not_depend_on_what_memory_allows_to_be_kept(digits, monkeypatch):
+    _, operator, indices, (x, y) = scored("dscnn", digits, n=100)
+    monkeypatch.setattr(splitting, "KEPT_BYTES", 0)
+    frugal = SplittingOperator(operator._trace, [(x[:50], y[:50]), (x[50:], y[50:])])
+    vectors = [index.directions for index in indices]
+    for kept, rebuilt in zip(operator(vectors), frugal(vectors), strict=True):
+        assert torch.equal(kept, rebuilt)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_split_escapes_a_plateau_where_a_plain_copy_does_not(seed):
+    """Trained to a stop, two equal copies stay equal for ever; a split leaves along the negative curvature."""
+    torch.manual_seed(seed)
+    x = torch.randn(400, 2)
+    y = (x.norm(dim=1) < 1.1).long()  # one neuron can cut the disc from one side only
+    module = nn.Sequential(nn.Linear(2, 1), nn.Tanh(), nn.Linear(1, 2))
+    fit(module, x, y, steps=3000, lr=0.2)
+    stuck = loss(module, x, y)
+    (index,) = lanczos(SplittingOperator(trace(module, (2,)), [(x, y)]), 2, generator(0))
+    assert index.eigenvalues[0] < 0
+    won = {}
+    for step in (0.0, 0.05):
+        copy = deepcopy(module)
+        retraced = trace(copy, (2,))
+        chosen = torch.tensor([0])
+        moves = split_channels(retraced, [ChannelSplit(retraced.growable[0], chosen, index.directed(chosen))])
+        for weight, direction in moves.items():
+            weight.data += step * direction
+        fit(copy, x, y, steps=600, lr=0.2)
+        won[step] = stuck - loss(copy, x, y)
+    assert won[0.0] < 0.001
+    assert won[0.05] > 0.05

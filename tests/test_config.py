@@ -1,0 +1,105 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgegrow.config import Budget, RunConfig, dump_config, resolve_config
+from edgegrow.errors import InputError
+from edgegrow.units import UNITS, format_quantity, parse_quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("macs=250k", {"macs": 250e3}),
+        ("params=1.5M, flash=64kB", {"params": 1.5e6, "flash_bytes": 64e3}),
+        ("latency=500us,energy=2J", {"latency_ms": 0.5, "energy_mj": 2000}),
+        ("ram=2KiB", {"ram_bytes": 2048}),
+    ],
+)
+def test_budgets_as_people_write_them(text, limits):
+    assert Budget.parse(text).limits == pytest.approx(limits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("macs=250q", "unknown unit 'q'"),
+        ("latency=20kB", "unknown unit 'kB': use one of: us, ms, s"),
+        ("macs=-5", "not a positive number"),
+        ("macs=0", "more than 0"),
+        ("macs=nan", "not a positive number"),
+        ("speed=3", "write key=value with a key of macs"),
+        ("macs", "write key=value"),
+        ("macs=1k,macs=2k", "macs is given twice"),
+        ("", "write key=value"),
+    ],
+)
+def test_wrong_budgets_are_named_in_one_line(text, message):
+    with pytest.raises(InputError, match=message) as error:
+        Budget.parse(text)
+    assert "\n" not in str(error.value)
+
+
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_budget_parser(text):
+    try:
+        limits = Budget.parse(text).limits
+    except InputError as error:
+        assert "\n" not in str(error).replace(text, "")
+    else:
+        assert limits
+
+
+@given(st.sampled_from(sorted(UNITS)), st.floats(1e-3, 1e6), st.data())
+def test_quantities_scale_by_their_unit(key, number, data):
+    unit = data.draw(st.sampled_from(sorted(UNITS[key][1])))
+    value = parse_quantity(key, f"{number:.6f}{unit}")
+    assert value == pytest.approx(float(f"{number:.6f}") * UNITS[key][1][unit])
+    assert format_quantity(UNITS[key][0], value)
+
+
+def test_a_resolved_configuration_reads_back_as_itself(tmp_path):
+    config = resolve_config(values={"budget": {"macs": 1e5}, "seed": 3}, settings=["train.lr=0.2"])
+    file = tmp_path / "config.toml"
+    file.write_text(dump_config(config, {"torch": "2"}))
+    assert resolve_config(file) == config
+    assert tomllib.loads(file.read_text())["versions"] == {"torch": "2"}
+
+
+def test_later_sources_win(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('budget = "macs=10k"\nseed = 1\n[train]\nlr = 0.3\nbatch_size = 32\n')
+    config = resolve_config(file, {"seed": 2}, ["train.lr=0.05", "net.name=mlp", "net.widths=[8, 8]"])
+    assert (config.seed, config.train.lr, config.train.batch_size) == (2, 0.05, 32)
+    assert (config.budget.macs, config.net.name, config.net.widths) == (10e3, "mlp", (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("budget = ", (), "not valid TOML"),
+        ("nonsense = 1\nbudget='macs=1k'", (), "unknown key 'nonsense'"),
+        ("budget='macs=1k'\n[train]\nlr = 'fast'", (), "train.lr"),
+        ("budget='macs=1k'\ntrain = 3", ("train.lr=1",), "train is not a section"),
+        ("seed = 1", (), "budget: none given"),
+        ("budget='macs=1k'", ("train.epochs=-3",), r"train.epochs: .*greater than 0.*given: -3"),
+        ("budget='macs=1k'", ("train.epochs=nan",), "train.epochs"),
+        ("budget='macs=1k'", ("epochs",), "write section.key=value"),
+        ("budget='macs=1k'\nseed=1.5", (), "seed"),
+        ("budget=7", (), "budget"),
+    ],
+)
+def test_wrong_configurations_are_named_in_one_line(tmp_path, content, settings, message):
+    file = tmp_path / "c.toml"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        resolve_config(file, settings=settings)
+    assert "\n" not in str(error.value)
+
+
+def test_configurations_are_frozen():
+    config = RunConfig(budget=Budget(macs=1))
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1
