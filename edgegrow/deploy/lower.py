@@ -108,13 +108,12 @@ class _Lowering:
     def step(self) -> _Value:
         call = read_call(self.node, self.module())
         if call is None or not all(node in self.values for node in call.inputs):
-            softmax = "softmax" in describe(self.node, self.module()).lower()
-            self.refuse(
-                "it cannot be deployed",
-                "end the network at its logits"
-                if softmax
-                else "use convolutions, linear layers, batch norm, ReLU, additions and pooling",
-            )
+            todo = "use convolutions, linear layers, batch norm, ReLU, additions and pooling"
+            if "softmax" in describe(self.node, self.module()).lower():
+                todo = "end the network at its logits"
+            if self.node.op == "get_attr":
+                todo = "read parameters through modules of torch.nn"
+            self.refuse("it cannot be deployed", todo)
         inputs = [self.values[node] for node in call.inputs]
         if call.kind not in ("conv", "pad", "keep") and any(x.pads != NO_PADS for x in inputs):
             self.refuse("it reads a padded map", "pad only before a convolution")
@@ -160,9 +159,7 @@ class _Lowering:
     def do_flatten(self, call: Call, x: _Value) -> _Value:
         shape = shape_of(self.node)
         if shape != (BATCH, prod(x.tensor.shape)):
-            self.refuse(
-                f"it makes {shape} of {BATCH} samples", "flatten all of a sample, before a linear layer"
-            )
+            self.refuse(f"it makes {shape} of {BATCH} samples", "flatten each sample wholly")
         return self.value(x.tensor, x.private)
 
     def do_pad(self, call: Call, x: _Value) -> _Value:
@@ -189,7 +186,7 @@ class _Lowering:
         else:
             high, wide = axis_pair(conv.padding, x.rank, 0)
             own = ((high, high), (wide, wide))
-        window = self.window(x, size, stride, sum_pads(x.pads, own))
+        window = self.window(x, size, stride, sum_pads(x.pads, own), zeros=True)
         if conv.groups == 1:
             return self.emit(Conv2D, x, weight=weight.transpose(0, 2, 3, 1), bias=bias, window=window)
         if conv.groups == x.tensor.shape[3]:
@@ -201,8 +198,10 @@ class _Lowering:
             "use one group, or one a channel",
         )
 
-    def window(self, x: _Value, size: tuple[int, int], stride: tuple[int, int], pads: Pads) -> Window:
-        """Express padding by one of TensorFlow's two words."""
+    def window(
+        self, x: _Value, size: tuple[int, int], stride: tuple[int, int], pads: Pads, zeros: bool
+    ) -> Window:
+        """Express padding, with zeros or with nothing, by one of TensorFlow's two words."""
         same = Window(size, stride, "SAME")
         if pads == NO_PADS:
             return Window(size, stride, "VALID")
@@ -210,14 +209,11 @@ class _Lowering:
         if pads == wanted:
             return same
         (top, bottom), (left, right) = wanted
-        zeros = (
-            f"ConstantPad1d(({left}, {right}), 0.0)"
-            if x.rank == 3
-            else f"ZeroPad2d({(left, right, top, bottom)})"
-        )
-        return self.refuse(
-            f"padding {pads} is neither none nor SAME, {wanted}", f"use padding=0 after nn.{zeros}"
-        )
+        before = f"ConstantPad1d({left, right}, 0.0)"
+        if x.rank == 4:
+            before = f"ZeroPad2d({left, right, top, bottom})"
+        todo = f"use padding=0 after nn.{before}" if zeros else "use padding=0"
+        return self.refuse(f"padding {pads} is neither none nor SAME, {wanted}", todo)
 
     def do_linear(self, call: Call, x: _Value) -> _Value:
         linear: nn.Linear = call.options
@@ -282,7 +278,8 @@ class _Lowering:
         ):
             self.refuse("dilation, or zeros that count", "use dilation=1, count_include_pad=False")
         size, stride = axis_pair(options.size, x.rank, 1), axis_pair(options.stride, x.rank, 1)
-        return self.emit(make, x, window=self.window(x, size, stride, ((high, high), (wide, wide))))
+        pads = ((high, high), (wide, wide))
+        return self.emit(make, x, window=self.window(x, size, stride, pads, zeros=False))
 
     def do_global(self, call: Call, x: _Value) -> _Value:
         if axis_pair(call.options, x.rank, 1) != (1, 1):

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from edgegrow.deploy.files import write_atomically
 from edgegrow.deploy.graph import (
     Activation,
     Add,
@@ -31,6 +30,7 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
+from edgegrow.files import write_atomic
 
 _OPSET = 13  # the first with per-channel scales; old runtimes read it too
 _IR_VERSION = 8
@@ -51,7 +51,7 @@ def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "in
     """
     model = _Writer(np.dtype(activations)).model(graph)
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(Path(path), model.SerializeToString(deterministic=True))
+    write_atomic(Path(path), model.SerializeToString(deterministic=True))
 
 
 class _Writer:

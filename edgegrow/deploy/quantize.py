@@ -5,6 +5,7 @@ Ranges are minima and maxima: a moving average clips, and costs a tenth of the a
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,11 @@ from edgegrow.errors import InputError
 _WEAKEST_CHANNEL = 2.0**-16
 # XNNPACK adds only tensors whose steps are within 2^-10 of the sum's, whose range is at most twice as wide.
 _WEAKEST_SUMMAND = 2.0**-8
+
+# Step of a tensor that is 0 in all of the calibration: any would do; this one leaves the next biases precise.
+_DEAD_STEP = 2.0**-10
+# TFLM wants the int32 to hold 6 / step where ReLU6 is fused.
+_FINEST_RELU6 = 2.0**-28
 
 
 def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
@@ -68,6 +74,8 @@ def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
                 finest = step * float(op.weight_scales.max())
             else:
                 finest = max(tensor.scale for tensor in op.inputs) * 2.0**-7  # XNNPACK's limit is 2^-8
+            if getattr(op, "activation", "none") == "relu6":
+                finest = max(finest, _FINEST_RELU6)
             output = _quantized(op.output, *ranges[op.output.name], finest)
         tensors[output.name] = output
         operators.append(replace(op, output=output))
@@ -75,7 +83,7 @@ def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
 
 
 def _ranges(graph: FloatGraph, calibration: Array) -> dict[str, tuple[float, float]]:
-    """Minimum and maximum of every tensor, by name; a pool shares its input's."""
+    """Find minimum and maximum of every tensor, by name, with the weaker of two summands widened."""
     if len(calibration) == 0:
         raise InputError("calibration: there are no samples: give it some of the training data")
     ranges = dict.fromkeys((tensor.name for tensor in graph.tensors), (0.0, 0.0))
@@ -91,23 +99,23 @@ def _ranges(graph: FloatGraph, calibration: Array) -> dict[str, tuple[float, flo
     for op in graph.operators:
         if isinstance(op, Pool):
             source[op.output.name] = source[op.inputs[0].name]
+    readers = Counter(
+        source[tensor.name] for op in graph.operators if not isinstance(op, Pool) for tensor in op.inputs
+    )
     for op in reversed(graph.operators):
         if isinstance(op, Add):
-            _widen([source[tensor.name] for tensor in op.inputs], ranges)
+            summands = [source[tensor.name] for tensor in op.inputs]
+            weakest = _WEAKEST_SUMMAND * max(ranges[name][1] - ranges[name][0] for name in summands)
+            for name in summands:
+                low, high = ranges[name]
+                if readers[name] == 1:  # another reader may need its finer steps
+                    ranges[name] = low, max(high, low + weakest)
     return ranges
-
-
-def _widen(summands: list[str], ranges: dict[str, tuple[float, float]]) -> None:
-    """Give the weaker of two summands a range that XNNPACK can add to the other's."""
-    weakest = _WEAKEST_SUMMAND * max(ranges[name][1] - ranges[name][0] for name in summands)
-    for name in summands:
-        low, high = ranges[name]
-        ranges[name] = low, max(high, low + weakest)
 
 
 def _quantized(tensor: Tensor, low: float, high: float, finest: float) -> Tensor:
     """Give a tensor the scale and zero point of a range around 0, the step at least `finest`."""
-    scale = float(np.float32(max((high - low) / 255, finest))) or 1.0
+    scale = float(np.float32(max((high - low) / 255 or _DEAD_STEP, finest)))
     zero_point = round(-128 - low / scale)
     return replace(tensor, scale=scale, zero_point=min(max(zero_point, -128), 127))
 

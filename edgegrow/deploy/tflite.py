@@ -15,7 +15,6 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from edgegrow.deploy.files import write_atomically
 from edgegrow.deploy.graph import (
     Add,
     Array,
@@ -30,6 +29,7 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
+from edgegrow.files import write_atomic
 
 _ALIGNMENT = 16  # of weights, which kernels read in vectors
 _ACTIVATIONS = {
@@ -51,7 +51,7 @@ _CODES: dict[type[Operator], tuple[int, int]] = {
 
 def write_tflite(graph: Graph, path: Path | str) -> None:
     """Write the file as `tflite_bytes` gives it; a reader sees the old file or the whole new one."""
-    write_atomically(Path(path), tflite_bytes(graph))
+    write_atomic(Path(path), tflite_bytes(graph))
 
 
 def tflite_bytes(graph: Graph, description: str = "edgegrow") -> bytes:

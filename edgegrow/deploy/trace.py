@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from edgegrow.errors import InputError, UnsupportedError
+from edgegrow.errors import InputError, UnsupportedError, reason
 
 Kind = Literal[
     "conv",
@@ -80,25 +80,27 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
     if len(input_shape) not in (1, 2, 3):
         raise InputError(f"network: samples of shape {tuple(input_shape)} are no images, signals or features")
     module = copy.deepcopy(module).eval().cpu().float()
+    if fx.Tracer().is_leaf_module(module, ""):
+        module = nn.Sequential(module)  # otherwise the tracer would go inside
     try:
         traced = fx.symbolic_trace(module)
     except Exception as error:  # whatever the user's forward does when it is traced
-        reason = str(error).partition("\n")[0]
         raise UnsupportedError(
-            f"network: torch.fx cannot trace it: {reason}: keep data-dependent control flow out of forward"
+            f"network: torch.fx cannot trace it: {reason(error)}: keep forward free of branches on data"
         ) from error
     traced.graph.eliminate_dead_code()
     if sum(node.op == "placeholder" for node in traced.graph.nodes) != 1:
         raise UnsupportedError("network: it has several inputs: give it one")
     sample = torch.zeros(BATCH, *input_shape)
-    try:
-        with torch.no_grad():
-            ShapeProp(traced).propagate(sample)
-    except Exception as error:
-        reason = str(error.__cause__ or error).partition("\n")[0]
-        raise InputError(
-            f"network: it refuses samples of shape {tuple(input_shape)}: {reason}: check the data's shape"
-        ) from error
+    with torch.no_grad():
+        try:
+            traced(sample)
+        except Exception as error:  # and with these samples
+            raise InputError(
+                f"network: it refuses samples of shape {tuple(input_shape)}: {reason(error)}: "
+                "check the data's shape"
+            ) from error
+        ShapeProp(traced).propagate(sample)
     return traced
 
 
@@ -189,7 +191,10 @@ def _max(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
-) -> Call:
+    return_indices: bool = False,
+) -> Call | None:
+    if return_indices:
+        return None
     return Call("max", (input,), Pooling(kernel_size, stride or kernel_size, padding, dilation))
 
 

@@ -1,0 +1,83 @@
+import os
+import re
+import tempfile
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tflite_micro import runtime
+
+from edgegrow.cost.memory import ALIGNMENT, plan_arena
+from edgegrow.deploy.graph import Add, Graph, Operator, Tensor
+from edgegrow.deploy.lower import lower
+from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.nets import load_net
+
+
+def head(model: bytes) -> int:
+    """Bytes of TFLM's non-persistent arena, which it only prints to standard error."""
+    with tempfile.TemporaryFile() as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            recording = runtime.InterpreterConfig.kAllocationRecording
+            interpreter = runtime.Interpreter.from_bytes(model, intrepreter_config=recording)
+            interpreter.print_allocations()
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        file.seek(0)
+        printed = file.read().decode()
+    found = re.search(r"Arena allocation head (\d+) bytes", printed)
+    assert found, printed
+    return int(found[1])
+
+
+def build(name: str, shape: tuple[int, ...], widths: tuple[int, ...] | None = None) -> Graph:
+    torch.manual_seed(0)
+    module = load_net(name).build(shape, 10, widths)
+    return quantize(lower(module, shape), np.random.default_rng(0).normal(size=(4, *shape)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "widths"),
+    [
+        ("mlp", (1, 28, 28), None),
+        ("mlp", (40,), (7, 100, 3)),
+        ("conv1d", (1, 40), None),
+        ("conv1d", (3, 61), (5, 9)),
+        ("dscnn", (1, 8, 8), None),
+        ("dscnn", (1, 49, 10), (64, 64, 64, 64, 64)),
+        ("mobilenet", (1, 28, 28), None),
+        ("mobilenet", (3, 32, 32), None),
+        ("mobilenet", (3, 31, 17), (3, 7, 11, 5, 40, 8, 9, 10)),
+        ("resnet8", (3, 32, 32), None),
+        ("resnet8", (1, 13, 9), (5, 3, 9, 4, 2, 7)),
+    ],
+)
+def test_equals_tflm(name, shape, widths):
+    graph = build(name, shape, widths)
+    assert plan_arena(graph).peak_bytes == head(tflite_bytes(graph))
+
+
+def test_tensors_that_live_together_do_not_overlap():
+    graph = build("resnet8", (1, 13, 9))
+    plan = plan_arena(graph)
+    sizes = {tensor.name: int(np.prod(tensor.shape)) for tensor in graph.tensors}
+    assert set(plan.offsets) == set(sizes)
+    assert all(offset % ALIGNMENT == 0 for offset in plan.offsets.values())
+    for step, op in enumerate(graph.operators):
+        kept = {tensor.name for later in graph.operators[step:] for tensor in later.inputs}
+        made = {graph.input.name, *(earlier.output.name for earlier in graph.operators[:step])}
+        alive = sorted((kept & made) | {op.output.name}, key=plan.offsets.__getitem__)
+        for low, high in pairwise(alive):
+            assert plan.offsets[low] + sizes[low] <= plan.offsets[high]
+    assert plan.peak_bytes >= max(plan.offsets[name] + size for name, size in sizes.items())
+
+
+def test_the_place_of_a_dead_tensor_is_used_again():
+    tensors = [Tensor(f"t{i}", (1, 100), 1.0) for i in range(6)]
+    operators: list[Operator] = [Add(f"op{i}", (tensors[i], tensors[i]), tensors[i + 1]) for i in range(5)]
+    assert plan_arena(Graph(tensors[0], tensors[-1], tuple(operators))).peak_bytes == 2 * 112
