@@ -243,7 +243,7 @@ def measure(
         threads=threads,
         min_iterations=iterations,
         min_seconds=seconds,
-        progress=listener.say,
+        progress=listener.detail,
         warn=listener.warn,
     )
 

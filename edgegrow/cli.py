@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgegrow.api import Run
     from edgegrow.listener import Listener
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="edgegrow",
     help="Grow tiny neural networks by splitting neurons, under a budget of the device that runs them.",
@@ -215,9 +217,8 @@ def main() -> None:
     except TyperException as error:
         typer.echo(f"error: {error.format_message()}", err=True)
         code = 2
-    except (KeyboardInterrupt, typer.Abort):
+    if code == _INTERRUPTED:  # typer's own answer to Ctrl-C
         typer.echo("interrupted: finished epochs are kept: go on with edgegrow grow --resume RUN", err=True)
-        code = 130
     sys.exit(code or 0)
 
 

@@ -1,0 +1,248 @@
+"""The command line as a user meets it: results on stdout, one line for each mistake, the exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from edgegrow import cli
+
+QUICK = ["--net", "mlp", "--budget", "macs=5k", "--epochs", "3", "--set", "grow.samples=64"]
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgegrow", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A small real run, made once by a real process."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--out", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_run_leaves_everything_in_its_folder(finished_run):
+    folder, done = finished_run
+    names = {path.name for path in folder.iterdir()}
+    wanted = {"config.toml", "history.jsonl", "checkpoints", "model.tflite", "model.onnx", "profile.json"}
+    assert wanted <= names
+    assert "Traceback" not in done.stderr
+    assert "growth step 4" in done.stderr
+    for word in ("accuracy, int8", "measured", "MACs", "5,000", "training: "):
+        assert word in done.stdout
+    events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    growth = [event for event in events if event["event"] == "growth"]
+    assert len(growth) == 4
+    for event in growth:
+        assert event["predicted_loss_change"] <= 0
+        assert event["realised_loss_change"] == event["loss_after"] - event["loss_before"]
+    assert events[-1]["event"] == "done"
+    assert events[-1]["epochs_of_final_network"] <= 3.0
+    assert 0.95 * 5000 <= events[-1]["costs"]["macs"] <= 5000
+
+
+def test_report_and_json_say_the_same(finished_run, run_cli):
+    folder, done = finished_run
+    code, table, _ = run_cli("report", folder)
+    assert code == 0
+    assert table == done.stdout
+    code, text, _ = run_cli("report", folder, "--json")
+    result = json.loads(text)
+    assert code == 0
+    assert result["delivered"]["macs"] <= result["budget"]["macs"] == 5000
+    for profile in result["profiles"].values():
+        for measurement in profile["measurements"]:
+            assert measurement["evidence"] in ("measured", "emulated", "predicted", "published")
+
+
+def test_export_writes_the_same_bytes_again(finished_run, run_cli, tmp_path):
+    folder, _ = finished_run
+    code, out, _ = run_cli("export", folder, "--out", tmp_path, "-q")
+    assert code == 0
+    assert "model.tflite" in out
+    for name in ("model.tflite", "model.onnx"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    code, out, _ = run_cli("export", folder, "--format", "onnx", "--out", tmp_path / "one", "--json", "-q")
+    assert code == 0
+    assert list(json.loads(out)["files"]) == [str(tmp_path / "one" / "model.onnx")]
+
+
+def test_measure_prints_a_profile(finished_run, run_cli):
+    folder, _ = finished_run
+    code, out, _ = run_cli("measure", folder / "model.onnx", "--json", "-q")
+    profile = json.loads(out)
+    assert code == 0
+    assert profile["schema"] == 1
+    latency = [
+        m for m in profile["measurements"] if m["metric"] == "latency" and m["aggregation"] == "median"
+    ]
+    assert latency[0]["evidence"] == "measured"
+    assert len(latency[0]["samples"]) >= 50
+
+
+def test_targets_and_doctor_answer(run_cli, tmp_path):
+    assert "host" in run_cli("targets", "list")[1]
+    code, shown, _ = run_cli("targets", "show", "host")
+    assert code == 0
+    file = tmp_path / "mine.toml"
+    file.write_text(shown)
+    assert run_cli("targets", "check", file)[0] == 0
+    assert json.loads(run_cli("targets", "list", "--json")[1])[0]["name"] == "host"
+    assert "torch" in run_cli("doctor")[1]
+    assert isinstance(json.loads(run_cli("doctor", "--json")[1]), list)
+
+
+def wrong_labels(folder):
+    np.savez(folder / "d.npz", x=np.zeros((90, 1, 8, 8), np.float32), y=np.repeat([0, 1, -2], 30))
+    return ["grow", "--data", folder / "d.npz", *QUICK]
+
+
+def corrupt_checkpoint(folder, finished):
+    import shutil
+
+    run = folder / "copy"
+    shutil.copytree(finished, run)
+    newest = max((run / "checkpoints").glob("*.safetensors"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    newest.write_bytes(content)
+    return ["grow", "--resume", run]
+
+
+def unsupported_operator(folder):
+    (folder / "odd.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ELU(), nn.Linear(8, classes))\n"
+    )
+    return ["grow", "--net", "odd:net", "--budget", "macs=5k"]
+
+
+def truncated(folder, finished):
+    file = folder / "half.tflite"
+    file.write_bytes((finished / "model.tflite").read_bytes()[:700])
+    return ["measure", file]
+
+
+MISTAKES = {
+    "unknown data set": (lambda f, r: ["grow", "--data", "fashion", *QUICK], "fashion-mnist"),
+    "missing file": (lambda f, r: ["grow", "--data", f / "none.npz", *QUICK], "none.npz"),
+    "wrong budget unit": (lambda f, r: ["grow", "--budget", "macs=3ms"], "unknown unit 'ms'"),
+    "impossible budget": (lambda f, r: ["grow", "--net", "dscnn", "--budget", "macs=100"], "impossible"),
+    "budget without a cost model": (lambda f, r: ["grow", "--budget", "latency=5ms"], "no cost model"),
+    "negative epochs": (lambda f, r: ["grow", "--budget", "macs=5k", "--epochs", "-3"], "train.epochs"),
+    "unwritable folder": (lambda f, r: ["grow", *QUICK, "--out", "/proc/run"], "/proc/run"),
+    "corrupt checkpoint": (corrupt_checkpoint, "damaged"),
+    "unsupported operator": (unsupported_operator, "ELU"),
+    "label out of range": (wrong_labels, "-2"),
+    "truncated model": (truncated, "half.tflite"),
+    "model of another kind": (lambda f, r: ["measure", r / "config.toml"], ".tflite"),
+    "folder in use": (lambda f, r: ["grow", *QUICK, "--out", r], "--resume"),
+    "not a run": (lambda f, r: ["report", f], "not a run folder"),
+    "resume with options": (
+        lambda f, r: ["grow", "--resume", r, "--seed", "3"],
+        "leave the other options out",
+    ),
+    "unknown option": (lambda f, r: ["grow", "--bugdet", "macs=5k"], "--bugdet"),
+    "unknown target": (lambda f, r: ["grow", *QUICK, "--target", "hots"], "host"),
+    "unknown format": (lambda f, r: ["export", r, "--format", "pdf"], "pdf"),
+    "missing configuration": (lambda f, r: ["grow", f / "none.toml"], "none.toml"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(mistake, run_cli, finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, word = MISTAKES[mistake]
+    arguments = make(tmp_path) if make.__code__.co_argcount == 1 else make(tmp_path, finished_run[0])
+    code, out, err = run_cli(*arguments)
+    assert code == 2
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert line.startswith("error: ")
+    assert word in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys, runpy; sys.argv = ['edgegrow', '--help']\n"
+        "try: runpy.run_module('edgegrow', run_name='__main__')\n"
+        "except SystemExit as e: assert not e.code\n"
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime', 'tensorflow', 'sklearn', 'ai_edge_litert'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def start(folder):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--epochs", "12", "--out", str(folder)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_checkpoint(process, folder, number):
+    deadline = time.monotonic() + 60
+    while not (folder / "checkpoints" / f"{number:04}.json").exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    process = start(folder)
+    assert process.wait(120) == 0, process.stderr.read()
+    return folder
+
+
+@pytest.mark.parametrize("checkpoint", [1, 3, 5, 9])
+def test_a_killed_run_resumes_to_the_very_same_artifact(checkpoint, uninterrupted, tmp_path):
+    """SIGKILL while growing and while annealing; the same seed in another process gives the same bytes."""
+    folder = tmp_path / "run"
+    process = start(folder)
+    wait_for_checkpoint(process, folder, checkpoint)
+    process.kill()
+    process.wait()
+    command = [sys.executable, "-m", "edgegrow", "grow", "--resume", str(folder), "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.tflite", "model.onnx"):
+        assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()
+
+    def events(run):
+        drop = ("seconds", "scoring_seconds")
+        lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+        return [{key: value for key, value in line.items() if key not in drop} for line in lines]
+
+    assert events(folder) == events(uninterrupted)
+
+
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(tmp_path):
+    import signal
+
+    process = start(tmp_path / "run")
+    wait_for_checkpoint(process, tmp_path / "run", 2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "--resume" in err.splitlines()[-1]
