@@ -15,15 +15,14 @@ import torch
 
 from edgegrow import __version__
 from edgegrow.config import RunConfig
-from edgegrow.cost.model import LayerCosts
+from edgegrow.cost.model import LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
-from edgegrow.delivery import FORMATS, Delivery, deliver, profile_delivery
-from edgegrow.deploy.lower import lower
+from edgegrow.delivery import FORMATS, Delivery, deliver, flash_model, profile_delivery
 from edgegrow.errors import BudgetError, InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower, Progress
-from edgegrow.growth.seed import plant_seed
+from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.host import measure_host
 from edgegrow.measure.protocol import Profile
@@ -273,23 +272,26 @@ class _Setting:
         self.target: Target = load_target(config.target)
         _require_host(self.target)
         self.limits = config.budget.limits
-        self.costs = LayerCosts(self.limits, self.target.name)
+        check_predicted(self.limits, self.target.name)
         net = load_net(config.net.name)
         self.data: Dataset = load_dataset(
             config.data.name, Path(config.data.dir) if config.data.dir else None
         )
         deterministic(config.train.threads)
+        shape, classes = self.data.input_shape, self.data.classes
+        # As the net comes, to learn its file's structure; what cannot be deployed is named now.
+        example = build_network(net, shape, classes, config.net.widths, config.seed)
+        self.costs = LayerCosts(self.limits, flash_model(example, self.data))
         self.trace = plant_seed(
             net,
-            self.data.input_shape,
-            self.data.classes,
+            shape,
+            classes,
             self.costs,
             self.limits,
             config.grow.seed_fraction,
             config.seed,
             config.net.widths,
         )
-        lower(self.trace.graph, self.data.input_shape)  # an operator that cannot be deployed is named now
         self.train_config = config.train
         if config.train.epochs is None:
             steps = max(1, len(self.data.train) // config.train.batch_size)

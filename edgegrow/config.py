@@ -90,8 +90,8 @@ class TrainConfig(_Frozen):
     batch_size, lr, momentum, weight_decay
         Of SGD with Nesterov momentum; ``lr`` is the peak.
     augment : bool
-        Move images by up to a fourteenth of their side, and mirror them where the data set allows. Networks as
-        small as these underfit before they overfit: on Fashion-MNIST at 250k MACs it costs a point.
+        Move images by up to a fourteenth of their side, and mirror them where the data set allows. Networks
+        as small as these underfit before they overfit: on Fashion-MNIST at 250k MACs it costs a point.
     threads : int
         Threads of PyTorch; other counts sum in another order and give other bits.
     """
@@ -113,7 +113,8 @@ class GrowConfig(_Frozen):
     seed_fraction : float
         Cost of the network that growth starts from, in units of the budget.
     steps : int
-        Growth steps; costs rise geometrically from the seed's to the budget.
+        Growth steps; costs rise geometrically from the seed's to the budget. More follow while less than 95 %
+        of every limit is used.
     interval : float
         Training before each growth step, in units of all training (``train.epochs``).
     samples : int

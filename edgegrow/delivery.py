@@ -13,6 +13,7 @@ import torch
 
 from edgegrow import __version__
 from edgegrow.config import MeasureConfig
+from edgegrow.cost.flash import FlashModel
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
@@ -22,7 +23,7 @@ from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.simulate import simulate
-from edgegrow.deploy.tflite import write_tflite
+from edgegrow.deploy.tflite import tflite_bytes, write_tflite
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.listener import Listener
@@ -36,6 +37,9 @@ FORMATS = ("tflite", "onnx")
 
 _SIMULATED = 500
 """Samples that the simulator takes at once."""
+
+_STRUCTURE_SAMPLES = 8
+"""Calibration samples of a file that is not kept: ranges decide few of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,21 @@ def onnx_activations(target: Target) -> Literal["uint8", "int8"]:
     scales are the same, and ``uint8 = int8 + 128``.
     """
     arm = ("aarch64", "arm64", "armv7l")
-    core = (target.soc.core or "") if target.soc else ""
+    core = target.soc.core or "" if target.soc else ""
     on_arm = platform.machine() in arm if target.name == "host" else core.lower().startswith(("cortex", *arm))
     return "int8" if on_arm else "uint8"
+
+
+def flash_model(trace: NetworkTrace, data: Dataset) -> FlashModel:
+    """Learn from one file of a network, trained or not, what its file takes at other widths.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be deployed.
+    """
+    graph = quantize(lower(trace.graph, data.input_shape), data.calibration(_STRUCTURE_SAMPLES))
+    return FlashModel(trace.shapes(trace.widths()), len(tflite_bytes(graph)))
 
 
 def deliver(
@@ -157,7 +173,7 @@ def profile_delivery(
         Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
                     identity=torch_identity, method=samples),
         Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
-                    identity=own_identity, method=f"{samples}; simulated in TensorFlow Lite Micro's integer arithmetic"),
+                    identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic"),
         Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,
                     method=f"counted from the layers; fvcore counts {checked}"),
         Measurement(metric="params", value=count_params(shapes), unit="params", evidence="predicted",

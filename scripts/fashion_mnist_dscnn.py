@@ -2,8 +2,9 @@
 
     python scripts/fashion_mnist_dscnn.py [--runs runs/fashion-mnist-dscnn-250k]
 
-Each seed is one `edgegrow grow` in a process of its own, two at a time; a seed that was interrupted is resumed,
-one that has finished is not run again. Results go to ``docs/results/fashion-mnist-dscnn-250k.{json,md}``.
+Each seed is one `edgegrow grow` in a process of its own, two at a time; a seed that was interrupted is
+resumed, one that has finished is not run again. The results are ``docs/results/fashion-mnist-dscnn-250k.md``,
+and ``.json`` for machines.
 """
 
 from __future__ import annotations
@@ -60,15 +61,16 @@ def row(seed: int, result: dict) -> dict:
     }
 
 
-def markdown(rows: list[dict], versions: str) -> str:
+def markdown(rows: list[dict], identity: str) -> str:
     """Write the table and its means."""
     accuracies = ("float", "simulator", "litert", "onnxruntime")
     lines = [
         "# Fashion-MNIST, dscnn, 250k MACs",
         "",
-        f"Command: `python scripts/{Path(__file__).name}`, which runs `edgegrow grow {' '.join(OPTIONS)}` for each",
-        "seed. Accuracies are measured on all 10,000 test images, the simulator's is emulated; training counts",
-        f"everything, growth and scoring included. {versions}",
+        f"Command: `python scripts/{Path(__file__).name}`, which runs `edgegrow grow {' '.join(OPTIONS)}`",
+        "for each seed. Accuracies are measured on all 10,000 test images, the simulator's is emulated; MACs",
+        "are counted (predicted), file sizes measured; training counts all of growth and scoring too.",
+        identity,
         "",
         "| seed | MACs | of the budget | training, epochs of the final network | float | simulator | LiteRT "
         "| ONNX Runtime | .tflite | .onnx |",
@@ -78,7 +80,8 @@ def markdown(rows: list[dict], versions: str) -> str:
         shown = " | ".join(f"{100 * r[key]:.2f} %" for key in accuracies)
         lines.append(
             f"| {r['seed']} | {r['macs']:,.0f} | {100 * r['budget_used']:.1f} % "
-            f"| {r['epochs_of_final_network']:.2f} | {shown} | {r['tflite_bytes']:,.0f} B | {r['onnx_bytes']:,.0f} B |"
+            f"| {r['epochs_of_final_network']:.2f} | {shown} "
+            f"| {r['tflite_bytes']:,.0f} B | {r['onnx_bytes']:,.0f} B |"
         )
     means = " | ".join(f"**{100 * mean(r[key] for r in rows):.2f} %**" for key in accuracies)
     lines.append(f"| mean | | | | {means} | | |")
@@ -87,7 +90,7 @@ def markdown(rows: list[dict], versions: str) -> str:
 
 def main() -> None:
     """Run what is missing, then write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/fashion-mnist-dscnn-250k"))
     folder = parser.parse_args().runs
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,9 +99,11 @@ def main() -> None:
     rows = [row(seed, result) for seed, result in zip(SEEDS, results, strict=True)]
     identities = [m["identity"] for p in results[0]["profiles"].values() for m in p["measurements"]]
     runtimes = dict.fromkeys(f"{i['runtime']} {i['version']}" for i in identities if i["runtime"])
+    identity = f"{', '.join(runtimes)}; {next(i['cpu'] for i in identities if i['cpu'])}, 1 thread."
+    contents = {"options": OPTIONS, "identity": identity, "rows": rows}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.with_suffix(".json").write_text(json.dumps({"options": OPTIONS, "rows": rows}, indent=2) + "\n")
-    RESULTS.with_suffix(".md").write_text(markdown(rows, f"Versions: {', '.join(runtimes)}."))
+    RESULTS.with_suffix(".json").write_text(json.dumps(contents, indent=2) + "\n")
+    RESULTS.with_suffix(".md").write_text(markdown(rows, identity))
     print(RESULTS.with_suffix(".md").read_text())
 
 

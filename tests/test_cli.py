@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -194,7 +195,13 @@ def start(folder):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--epochs", "12", "--out", str(folder)]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run that a shell put in the background ignores Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -237,8 +244,6 @@ def test_a_killed_run_resumes_to_the_very_same_artifact(checkpoint, uninterrupte
 
 
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(tmp_path):
-    import signal
-
     process = start(tmp_path / "run")
     wait_for_checkpoint(process, tmp_path / "run", 2)
     process.send_signal(signal.SIGINT)

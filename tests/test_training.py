@@ -13,10 +13,8 @@ def test_every_pass_sees_every_sample_once(digits):
     n = batches.steps_per_epoch
     labels = torch.cat([y for _, y in islice(batches.draw(generator(0)), n)])
     assert n == 22
-    assert torch.equal(labels.sort().values, torch.from_numpy(np.sort(digits.train.y))) is (
-        22 * 49 == len(digits.train)
-    )
-    assert len(labels) == 22 * 49
+    assert len(labels) == len(digits.train) == 22 * 49
+    assert torch.equal(labels.sort().values, torch.from_numpy(np.sort(digits.train.y)))
 
 
 def test_batches_depend_on_the_key_alone(digits):

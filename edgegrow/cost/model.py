@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from edgegrow.cost.flash import FlashModel
 from edgegrow.cost.layers import LayerShape, count_macs, count_params
 from edgegrow.errors import InputError
 
-COUNTERS: dict[str, Callable[[Sequence[LayerShape]], float]] = {
-    "macs": count_macs,
-    "params": count_params,
-}
-"""Metric -> its value from the layers alone."""
+PREDICTED = ("macs", "params", "flash_bytes")
+"""Metrics that can be predicted for every target."""
 
 
-class LayerCosts:
-    """Costs of a network in the metrics of a budget, from its layers' shapes.
+def check_predicted(metrics: Iterable[str], target: str) -> None:
+    """Refuse metrics that growth cannot be bounded by.
 
     Parameters
     ----------
     metrics : iterable of str
-        Metrics to give: keys of a budget's ``limits``.
+        Keys of a budget's ``limits``.
     target : str
         Name of the target, for the error's line.
 
@@ -29,17 +27,34 @@ class LayerCosts:
     InputError
         If a metric cannot be predicted for the target.
     """
+    for metric in metrics:
+        if metric not in PREDICTED:
+            known = ", ".join(name.removesuffix("_bytes") for name in PREDICTED)
+            raise InputError(
+                f"budget {metric}: target '{target}' has no cost model for it: "
+                f"growth is bounded by {known} there; measure the artifact for the rest"
+            )
 
-    def __init__(self, metrics: Mapping[str, float], target: str) -> None:
-        for metric in metrics:
-            if metric not in COUNTERS:
-                known = ", ".join(name.removesuffix("_bytes") for name in COUNTERS)
-                raise InputError(
-                    f"budget {metric}: target '{target}' has no cost model for it: "
-                    f"growth is bounded by {known} there; measure the artifact for the rest"
-                )
-        self.metrics = tuple(metrics)
+
+class LayerCosts:
+    """Costs of a network in the metrics of a budget, from its layers' shapes.
+
+    Parameters
+    ----------
+    metrics : iterable of str
+        Metrics to give, of `PREDICTED`.
+    flash : FlashModel
+        Knows the network's file.
+    """
+
+    def __init__(self, metrics: Iterable[str], flash: FlashModel) -> None:
+        counters: Mapping[str, Callable[[Sequence[LayerShape]], float]] = {
+            "macs": count_macs,
+            "params": count_params,
+            "flash_bytes": flash,
+        }
+        self._counters = {metric: counters[metric] for metric in metrics}
 
     def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
         """Return ``{metric: value}`` of a network of these layers."""
-        return {metric: float(COUNTERS[metric](layers)) for metric in self.metrics}
+        return {metric: float(count(layers)) for metric, count in self._counters.items()}

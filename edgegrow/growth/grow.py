@@ -35,6 +35,11 @@ _SCORING_BATCH = 256
 """Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
 
 
+_FILLED = 0.95
+"""Share of a limit at which it counts as filled. A budget that the configured growth steps leave emptier, as
+where a small network of fixed widths starts, is grown into by further ones."""
+
+
 @dataclass
 class Progress:
     """How far a growth has come: with the weights and the optimiser's state, all that resuming needs.
@@ -139,7 +144,7 @@ class Grower:
         if not progress.filter_norms:
             progress.filter_norms = filter_norms(self.trace)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-        while progress.growth_steps < self.config.steps:
+        while progress.growth_steps < self.config.steps or self._unfilled():
             self._train_before_growth(progress)
             self._grow(progress)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
@@ -156,9 +161,22 @@ class Grower:
         """Multiply-accumulates of one epoch of training at the present widths."""
         return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
 
+    def _unfilled(self) -> bool:
+        """Whether a budget is left that a channel more would fit into: a step at most doubles a group."""
+        widths = self.trace.widths()
+        now = self.costs(self.trace.shapes(widths))
+        if any(now[metric] >= _FILLED * limit for metric, limit in self.limits.items()):
+            return False
+        wider = (
+            self.costs(self.trace.shapes({**widths, group.name: widths[group.name] + 1}))
+            for group in self.trace.growable
+        )
+        return any(all(costs[m] <= limit for m, limit in self.limits.items()) for costs in wider)
+
     def _train_before_growth(self, progress: Progress) -> None:
         steps = max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
-        stage = f"grow {progress.growth_steps + 1}/{self.config.steps}"
+        number = progress.growth_steps + 1
+        stage = f"grow {number}/{max(number, self.config.steps)}"
         started = time.monotonic()
         loss = train(
             self.trace.graph,
@@ -256,7 +274,7 @@ class Grower:
     def _limits_at(self, number: int) -> dict[str, float]:
         """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
         now = self.costs(self.trace.shapes(self.trace.widths()))
-        share = 1 / (self.config.steps - number + 1)
+        share = 1 / max(1, self.config.steps - number + 1)
         return {metric: now[metric] ** (1 - share) * limit**share for metric, limit in self.limits.items()}
 
     def _split(

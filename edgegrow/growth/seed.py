@@ -19,6 +19,34 @@ _BISECTIONS = 12
 """Halvings of the scale's interval: widths of up to a thousand channels are then exact."""
 
 
+def build_network(
+    net: SeedNetwork, input_shape: tuple[int, ...], classes: int, widths: Sequence[int] | None, seed: int
+) -> NetworkTrace:
+    """Build and trace a network whose initial weights are the seed's.
+
+    Parameters
+    ----------
+    net : SeedNetwork
+        What to build.
+    input_shape, classes
+        Of the data: ``(c, h, w)``, ``(c, length)`` or ``(features,)``.
+    widths : sequence of int or None
+        The net's own, where ``None``.
+    seed : int
+        For the initial weights; the global random state is left alone.
+
+    Raises
+    ------
+    InputError
+        If the network takes no widths, or cannot be built or traced.
+    """
+    if widths is not None and net.widths is None:
+        raise InputError(f"net {net.name}: it takes no widths: leave net.widths out")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return trace(net.build(input_shape, classes, widths), input_shape)
+
+
 def plant_seed(
     net: SeedNetwork,
     input_shape: tuple[int, ...],
@@ -56,9 +84,7 @@ def plant_seed(
     """
 
     def build(widths: Sequence[int] | None) -> NetworkTrace:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return trace(net.build(input_shape, classes, widths), input_shape)
+        return build_network(net, input_shape, classes, widths, seed)
 
     def excess(traced: NetworkTrace, share: float) -> tuple[float, str]:
         """Largest cost relative to its limit's share, and the metric it is of."""
@@ -69,8 +95,6 @@ def plant_seed(
         assert net.widths is not None
         return [max(NARROWEST, round(width * scale)) for width in net.widths]
 
-    if widths is not None and net.widths is None:
-        raise InputError(f"net {net.name}: it takes no widths: leave net.widths out")
     if widths is not None or net.widths is None:
         chosen = widths
     else:

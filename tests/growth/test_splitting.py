@@ -166,7 +166,7 @@ def test_products_do_not_depend_on_what_memory_allows_to_be_kept(digits, monkeyp
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_split_escapes_a_plateau_where_a_plain_copy_does_not(seed):
-    """Trained to a stop, two equal copies stay equal for ever; a split leaves along the negative curvature."""
+    """Trained to a stop, equal copies stay equal for ever; a split leaves along the negative curvature."""
     torch.manual_seed(seed)
     x = torch.randn(400, 2)
     y = (x.norm(dim=1) < 1.1).long()  # one neuron can cut the disc from one side only
