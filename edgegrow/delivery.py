@@ -88,16 +88,28 @@ def onnx_activations(target: Target) -> Literal["uint8", "int8"]:
     return "int8" if on_arm else "uint8"
 
 
-def flash_model(trace: NetworkTrace, data: Dataset) -> FlashModel:
-    """Learn from one file of a network, trained or not, what its file takes at other widths.
+def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
+    """Learn from one file of a network what its file takes at other widths.
+
+    Parameters
+    ----------
+    example : NetworkTrace
+        The network at any widths, trained or not. Its parameters are disturbed: the biases of a fresh network
+        are all zero, and equal buffers are written once.
+    data : Dataset
+        Gives the shape of the input and a few samples.
 
     Raises
     ------
     InputError
         If the network cannot be deployed.
     """
-    graph = quantize(lower(trace.graph, data.input_shape), data.calibration(_STRUCTURE_SAMPLES))
-    return FlashModel(trace.shapes(trace.widths()), len(tflite_bytes(graph)))
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in example.graph.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    graph = quantize(lower(example.graph, data.input_shape), data.calibration(_STRUCTURE_SAMPLES))
+    return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)))
 
 
 def deliver(

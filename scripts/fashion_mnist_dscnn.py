@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "fashion-mnist-dscnn-250k"
+from results import table, write_results
+
 OPTIONS = ["--data", "fashion-mnist", "--net", "dscnn", "--budget", "macs=250k"]
 SEEDS = (0, 1, 2)
 PROCESSES = 2
@@ -61,10 +62,30 @@ def row(seed: int, result: dict) -> dict:
     }
 
 
-def markdown(rows: list[dict], identity: str) -> str:
-    """Write the table and its means."""
-    accuracies = ("float", "simulator", "litert", "onnxruntime")
-    lines = [
+def markdown(rows: list[dict], identity: str) -> list[str]:
+    """Lines of the table and its means."""
+    accuracies = {
+        "float": "float",
+        "simulator": "simulator",
+        "litert": "LiteRT",
+        "onnxruntime": "ONNX Runtime",
+    }
+    cells = [
+        [
+            f"{r['seed']}",
+            f"{r['macs']:,.0f}",
+            f"{100 * r['budget_used']:.1f} %",
+            f"{r['epochs_of_final_network']:.2f}",
+            *(f"{100 * r[key]:.2f} %" for key in accuracies),
+            f"{r['tflite_bytes']:,.0f} B",
+            f"{r['onnx_bytes']:,.0f} B",
+        ]
+        for r in rows
+    ]
+    means = [f"**{100 * mean(r[key] for r in rows):.2f} %**" for key in accuracies]
+    training = "training, epochs of the final network"
+    header = ["seed", "MACs", "of the budget", training, *accuracies.values(), ".tflite", ".onnx"]
+    return [
         "# Fashion-MNIST, dscnn, 250k MACs",
         "",
         f"Command: `python scripts/{Path(__file__).name}`, which runs `edgegrow grow {' '.join(OPTIONS)}`",
@@ -72,20 +93,8 @@ def markdown(rows: list[dict], identity: str) -> str:
         "are counted (predicted), file sizes measured; training counts all of growth and scoring too.",
         identity,
         "",
-        "| seed | MACs | of the budget | training, epochs of the final network | float | simulator | LiteRT "
-        "| ONNX Runtime | .tflite | .onnx |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        *table(header, [*cells, ["mean", "", "", "", *means, "", ""]]),
     ]
-    for r in rows:
-        shown = " | ".join(f"{100 * r[key]:.2f} %" for key in accuracies)
-        lines.append(
-            f"| {r['seed']} | {r['macs']:,.0f} | {100 * r['budget_used']:.1f} % "
-            f"| {r['epochs_of_final_network']:.2f} | {shown} "
-            f"| {r['tflite_bytes']:,.0f} B | {r['onnx_bytes']:,.0f} B |"
-        )
-    means = " | ".join(f"**{100 * mean(r[key] for r in rows):.2f} %**" for key in accuracies)
-    lines.append(f"| mean | | | | {means} | | |")
-    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -101,10 +110,7 @@ def main() -> None:
     runtimes = dict.fromkeys(f"{i['runtime']} {i['version']}" for i in identities if i["runtime"])
     identity = f"{', '.join(runtimes)}; {next(i['cpu'] for i in identities if i['cpu'])}, 1 thread."
     contents = {"options": OPTIONS, "identity": identity, "rows": rows}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.with_suffix(".json").write_text(json.dumps(contents, indent=2) + "\n")
-    RESULTS.with_suffix(".md").write_text(markdown(rows, identity))
-    print(RESULTS.with_suffix(".md").read_text())
+    write_results("fashion-mnist-dscnn-250k", contents, markdown(rows, identity))
 
 
 if __name__ == "__main__":

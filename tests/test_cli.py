@@ -57,6 +57,18 @@ def test_a_run_leaves_everything_in_its_folder(finished_run):
     assert 0.95 * 5000 <= events[-1]["costs"]["macs"] <= 5000
 
 
+@pytest.mark.parametrize("budget", ["flash=9kB", "params=2k", "macs=40k,flash=6kB,params=1M"])
+def test_every_kind_of_budget_is_kept_by_the_artifact_and_filled(budget, run_cli, tmp_path):
+    options = ["--net", "dscnn", "--epochs", "2", "--set", "grow.samples=64", "--budget", budget]
+    code, out, _ = run_cli("grow", *options, "--out", tmp_path / "run", "--json", "-q")
+    result = json.loads(out)
+    assert code == 0
+    used = [result["delivered"][metric] / limit for metric, limit in result["budget"].items()]
+    assert 0.95 <= max(used) <= 1
+    if "flash_bytes" in result["delivered"]:
+        assert result["delivered"]["flash_bytes"] == (tmp_path / "run" / "model.tflite").stat().st_size
+
+
 def test_report_and_json_say_the_same(finished_run, run_cli):
     folder, done = finished_run
     code, table, _ = run_cli("report", folder)

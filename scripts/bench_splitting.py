@@ -1,0 +1,154 @@
+"""What scoring costs: one growth step's splitting matrices against training, taken in one run.
+
+    python scripts/bench_splitting.py [--data fashion-mnist] [--net dscnn] [--macs 250000]
+
+The network is trained for one epoch first, so that its gradients are those of a network that learns. Then
+slices of training and scorings at the default settings take turns, and medians are compared: the machine's
+noise meets both alike. Last, every training sample is scored once, for the same ratio, and for how far the
+ranking of the channels that growth chooses by agrees with the one from the default sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import torch
+from results import table, write_results
+from scipy.stats import spearmanr
+
+from edgegrow.config import GrowConfig, TrainConfig
+from edgegrow.cost.layers import count_macs
+from edgegrow.data import load_dataset
+from edgegrow.data.dataset import Split
+from edgegrow.growth.grow import score
+from edgegrow.growth.seed import plant_seed
+from edgegrow.growth.select import select_splits
+from edgegrow.growth.splitting import SplittingIndex
+from edgegrow.measure.identity import host_identity
+from edgegrow.nets import load_net
+from edgegrow.training import Batches, deterministic, generator, make_optimizer, train
+
+TRAINING_STEPS = 150
+TURNS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time some work."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def gains(indices: list[SplittingIndex]) -> np.ndarray:
+    """Gain of every channel of the network: minus its lowest eigenvalue."""
+    return np.concatenate([-index.eigenvalues.numpy() for index in indices])
+
+
+def main() -> None:
+    """Measure, and write the results down."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="fashion-mnist")
+    parser.add_argument("--net", default="dscnn")
+    parser.add_argument("--macs", type=float, default=250_000)
+    options = parser.parse_args()
+    deterministic(threads=1)
+    data, growing, training = load_dataset(options.data), GrowConfig(), TrainConfig()
+
+    def costs(layers):  # type: ignore[no-untyped-def]
+        return {"macs": count_macs(layers)}
+
+    trace = plant_seed(
+        load_net(options.net),
+        data.input_shape,
+        data.classes,
+        costs,
+        {"macs": options.macs},
+        growing.seed_fraction,
+        0,
+    )
+    macs = count_macs(trace.shapes(trace.widths()))
+    optimizer = make_optimizer(trace.graph, training.lr, training.momentum, training.weight_decay)
+    batches = Batches(data.train, training.batch_size)
+    drawn = batches.draw(generator(0))
+
+    def learn(steps: int, lr: float = training.lr) -> None:
+        train(trace.graph, optimizer, drawn, lambda step: lr, range(steps))
+
+    learn(batches.steps_per_epoch)
+    order = torch.randperm(len(data.train), generator=generator(1)).numpy()
+    sample = Split(data.train.x[order[: growing.samples]], data.train.y[order[: growing.samples]])
+
+    def indices_of(split: Split, key: int) -> list[SplittingIndex]:
+        return score(trace, split, growing.products, generator(2, key))
+
+    slices = batches.steps_per_epoch / TRAINING_STEPS
+    epochs, scorings = [], []
+    for turn in range(TURNS):
+        epochs.append(slices * seconds(lambda: learn(TRAINING_STEPS, lr=0.0)))
+        scorings.append(seconds(lambda turn=turn: indices_of(sample, turn)))
+    on_sample = indices_of(sample, 0)
+    again = indices_of(sample, 1)
+    started = time.perf_counter()
+    on_everything = indices_of(data.train, 0)
+    full_seconds = time.perf_counter() - started
+
+    limits = {"macs": macs * (1 / growing.seed_fraction) ** (1 / growing.steps)}
+
+    def chosen(indices: list[SplittingIndex]) -> set[tuple[str, int]]:
+        splits = select_splits(trace, indices, costs, limits)
+        return {(name, channel) for name, channels in splits.items() for channel in channels.tolist()}
+
+    picks, full_picks = chosen(on_sample), chosen(on_everything)
+    epoch, scoring = median(epochs), median(scorings)
+    figures = {
+        "epoch_s": epoch,
+        "scoring_s": scoring,
+        "scoring_per_epoch": scoring / epoch,
+        "full_scoring_s": full_seconds,
+        "full_scoring_per_epoch": full_seconds / epoch,
+        "rank_agreement": float(spearmanr(gains(on_sample), gains(on_everything)).statistic),
+        "rank_agreement_of_starting_vectors": float(spearmanr(gains(on_sample), gains(again)).statistic),
+        "same_choice": len(picks & full_picks) / len(full_picks),
+        "channels": len(gains(on_sample)),
+        "chosen": len(full_picks),
+    }
+    machine = host_identity("torch", torch.__version__.split("+")[0], None, 1)
+    widths = " ".join(map(str, trace.widths().values()))
+    rows = [
+        ("one epoch of training", f"{len(data.train):,}", f"{epoch:.1f} s", "1"),
+        ("scoring, default settings", f"{len(sample):,}", f"{scoring:.2f} s", f"{scoring / epoch:.3f}"),
+        ("scoring, all training data", f"{len(data.train):,}", f"{full_seconds:.1f} s", f"{full_seconds / epoch:.2f}"),
+    ]  # fmt: skip
+    lines = [
+        f"# Cost of scoring: {options.net} on {data.name}, {macs:,} MACs",
+        "",
+        f"Command: `python scripts/bench_splitting.py --data {options.data} --net {options.net} "
+        f"--macs {options.macs:.0f}`; widths {widths}.",
+        f"Measured with {machine.runtime} {machine.version}, {machine.cpu}, 1 thread; medians of {TURNS} turns "
+        f"in one run; an epoch is {batches.steps_per_epoch} steps,",
+        f"of which {TRAINING_STEPS} were timed each turn. Scoring: {growing.products} Lanczos products "
+        "for every channel at once.",
+        "",
+        *table(("work", "samples", "time", "of an epoch"), rows),
+        "",
+        f"Rank agreement (Spearman) of the gains of all {figures['channels']} channels, default sample against "
+        f"all data: {figures['rank_agreement']:.3f}",
+        f"(between two draws of the starting vectors on one sample: "
+        f"{figures['rank_agreement_of_starting_vectors']:.3f}). Of the {figures['chosen']} splits that all data "
+        f"would choose, the sample chooses {100 * figures['same_choice']:.0f} %.",
+    ]
+    identity = machine.model_dump(exclude_none=True)
+    settings = {**vars(options), "samples": growing.samples, "products": growing.products}
+    write_results(
+        f"splitting-cost-{options.net}-{data.name}",
+        {"settings": settings, "identity": identity, "evidence": "measured", "figures": figures},
+        lines,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Selection: within every limit, filled to the last channel, the lowest eigenvalues of a group first."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.growth.groups import trace
+from edgegrow.growth.select import select_splits
+from edgegrow.growth.splitting import ChannelBlock, SplittingIndex
+
+from .networks import INPUTS, build
+
+
+def costs(layers):
+    return {"macs": count_macs(layers), "params": count_params(layers)}
+
+
+def indices_of(traced, eigenvalues):
+    """An index with these eigenvalues ``{group: (n,)}``; directions do not matter to selection."""
+    return [SplittingIndex(ChannelBlock(g, []), eigenvalues[g.name], torch.empty(0)) for g in traced.growable]
+
+
+def random_eigenvalues(traced, seed, low=-1.0, high=0.0):
+    rng = torch.Generator().manual_seed(seed)
+    return {name: low + (high - low) * torch.rand(n, generator=rng) for name, n in traced.widths().items()}
+
+
+def widened(traced, chosen):
+    return {name: n + len(chosen.get(name, ())) for name, n in traced.widths().items()}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_no_limit_is_exceeded_and_no_affordable_channel_left_out(name):
+    traced = trace(build(name), INPUTS[name])
+    now = costs(traced.shapes(traced.widths()))
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.floats(1.0, 5.0), st.floats(1.0, 5.0), st.integers(0, 2**20), st.floats(-1.0, 0.5))
+    def check(more_macs, more_params, seed, high):
+        limits = {"macs": now["macs"] * more_macs, "params": now["params"] * more_params}
+        eigenvalues = random_eigenvalues(traced, seed, high=high)
+        chosen = select_splits(traced, indices_of(traced, eigenvalues), costs, limits)
+        widths = widened(traced, chosen)
+        assert all(value <= limits[key] for key, value in costs(traced.shapes(widths)).items())
+        for group, width in traced.widths().items():
+            taken = chosen.get(group, torch.tensor([], dtype=torch.long))
+            assert len(set(taken.tolist())) == len(taken)
+            lowest = eigenvalues[group].sort().values[: len(taken)]
+            assert torch.equal(eigenvalues[group][taken].sort().values, lowest)
+            if len(taken) < width:
+                wider = costs(traced.shapes({**widths, group: widths[group] + 1}))
+                assert any(wider[key] > limits[key] for key in limits)
+
+    check()
+
+
+def test_a_channel_that_promises_more_for_its_price_comes_first():
+    traced = trace(build("mlp", [8, 8]), INPUTS["mlp"])
+    first, second = traced.widths()
+    now = costs(traced.shapes(traced.widths()))
+    one_more = costs(traced.shapes({**traced.widths(), second: 9}))
+    # A channel of the first layer costs 64 + 8 MACs, one of the second 8 + 10: four times less.
+    eigenvalues = {first: torch.full((8,), -3.0), second: torch.full((8,), -1.0)}
+    chosen = select_splits(traced, indices_of(traced, eigenvalues), costs, {"macs": 1.05 * one_more["macs"]})
+    assert next(iter(chosen)) == second
+    eigenvalues[first] = torch.full((8,), -5.0)
+    limits = {"macs": now["macs"] + 64 + 8}
+    assert list(select_splits(traced, indices_of(traced, eigenvalues), costs, limits)) == [first]
+
+
+def test_stable_channels_come_last_and_still_fill_the_budget():
+    traced = trace(build("mlp", [8, 8]), INPUTS["mlp"])
+    first, second = traced.widths()
+    now = costs(traced.shapes(traced.widths()))["macs"]
+    eigenvalues = {first: torch.tensor([-1e-6] + [1.0] * 7), second: torch.full((8,), 2.0)}
+    for factor, expected in ((1.13, {first: 1}), (4.0, {first: 8, second: 8})):
+        chosen = select_splits(traced, indices_of(traced, eigenvalues), costs, {"macs": factor * now})
+        assert {name: len(channels) for name, channels in chosen.items()} == expected
+    assert chosen[first][0] == 0
+
+
+def test_nothing_fits_a_budget_that_is_full():
+    traced = trace(build("resnet8"), INPUTS["resnet8"])
+    limits = costs(traced.shapes(traced.widths()))
+    assert select_splits(traced, indices_of(traced, random_eigenvalues(traced, 0)), costs, limits) == {}
