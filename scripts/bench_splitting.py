@@ -121,25 +121,28 @@ def main() -> None:
     rows = [
         ("one epoch of training", f"{len(data.train):,}", f"{epoch:.1f} s", "1"),
         ("scoring, default settings", f"{len(sample):,}", f"{scoring:.2f} s", f"{scoring / epoch:.3f}"),
-        ("scoring, all training data", f"{len(data.train):,}", f"{full_seconds:.1f} s", f"{full_seconds / epoch:.2f}"),
-    ]  # fmt: skip
+        (
+            "scoring, all training data",
+            f"{len(data.train):,}",
+            f"{full_seconds:.1f} s",
+            f"{full_seconds / epoch:.2f}",
+        ),
+    ]
     lines = [
         f"# Cost of scoring: {options.net} on {data.name}, {macs:,} MACs",
         "",
         f"Command: `python scripts/bench_splitting.py --data {options.data} --net {options.net} "
         f"--macs {options.macs:.0f}`; widths {widths}.",
-        f"Measured with {machine.runtime} {machine.version}, {machine.cpu}, 1 thread; medians of {TURNS} turns "
-        f"in one run; an epoch is {batches.steps_per_epoch} steps,",
-        f"of which {TRAINING_STEPS} were timed each turn. Scoring: {growing.products} Lanczos products "
-        "for every channel at once.",
+        f"Measured with {machine.runtime} {machine.version}, {machine.cpu}, 1 thread; medians of {TURNS}",
+        f"turns in one run; an epoch is {batches.steps_per_epoch} steps, of which {TRAINING_STEPS} were timed",
+        f"each turn. Scoring: {growing.products} Lanczos products for every channel at once.",
         "",
         *table(("work", "samples", "time", "of an epoch"), rows),
         "",
-        f"Rank agreement (Spearman) of the gains of all {figures['channels']} channels, default sample against "
-        f"all data: {figures['rank_agreement']:.3f}",
-        f"(between two draws of the starting vectors on one sample: "
-        f"{figures['rank_agreement_of_starting_vectors']:.3f}). Of the {figures['chosen']} splits that all data "
-        f"would choose, the sample chooses {100 * figures['same_choice']:.0f} %.",
+        f"Rank agreement (Spearman) of the gains of all {figures['channels']} channels, default sample",
+        f"against all data: {figures['rank_agreement']:.3f} (between two draws of the starting vectors on one",
+        f"sample: {figures['rank_agreement_of_starting_vectors']:.3f}). Of the {figures['chosen']} splits that",
+        f"all data would choose, the sample chooses {100 * figures['same_choice']:.0f} %.",
     ]
     identity = machine.model_dump(exclude_none=True)
     settings = {**vars(options), "samples": growing.samples, "products": growing.products}
