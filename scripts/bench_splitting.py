@@ -102,6 +102,8 @@ def main() -> None:
         splits = select_splits(trace, indices, costs, limits)
         return {(name, channel) for name, channels in splits.items() for channel in channels.tolist()}
 
+    agreement = float(spearmanr(gains(on_sample), gains(on_everything)).statistic)
+    repeated = float(spearmanr(gains(on_sample), gains(again)).statistic)
     picks, full_picks = chosen(on_sample), chosen(on_everything)
     epoch, scoring = median(epochs), median(scorings)
     figures = {
@@ -110,8 +112,8 @@ def main() -> None:
         "scoring_per_epoch": scoring / epoch,
         "full_scoring_s": full_seconds,
         "full_scoring_per_epoch": full_seconds / epoch,
-        "rank_agreement": float(spearmanr(gains(on_sample), gains(on_everything)).statistic),
-        "rank_agreement_of_starting_vectors": float(spearmanr(gains(on_sample), gains(again)).statistic),
+        "rank_agreement": agreement,
+        "rank_agreement_of_starting_vectors": repeated,
         "same_choice": len(picks & full_picks) / len(full_picks),
         "channels": len(gains(on_sample)),
         "chosen": len(full_picks),
@@ -134,15 +136,15 @@ def main() -> None:
         f"Command: `python scripts/bench_splitting.py --data {options.data} --net {options.net} "
         f"--macs {options.macs:.0f}`; widths {widths}.",
         f"Measured with {machine.runtime} {machine.version}, {machine.cpu}, 1 thread; medians of {TURNS}",
-        f"turns in one run; an epoch is {batches.steps_per_epoch} steps, of which {TRAINING_STEPS} were timed",
+        f"turns in one run; an epoch is {batches.steps_per_epoch} steps, {TRAINING_STEPS} of them timed",
         f"each turn. Scoring: {growing.products} Lanczos products for every channel at once.",
         "",
         *table(("work", "samples", "time", "of an epoch"), rows),
         "",
         f"Rank agreement (Spearman) of the gains of all {figures['channels']} channels, default sample",
-        f"against all data: {figures['rank_agreement']:.3f} (between two draws of the starting vectors on one",
-        f"sample: {figures['rank_agreement_of_starting_vectors']:.3f}). Of the {figures['chosen']} splits that",
-        f"all data would choose, the sample chooses {100 * figures['same_choice']:.0f} %.",
+        f"against all data: {agreement:.3f} (between two draws of the starting vectors on one sample:",
+        f"{repeated:.3f}). Of the {figures['chosen']} splits that all data would choose, the sample chooses",
+        f"{100 * figures['same_choice']:.0f} %.",
     ]
     identity = machine.model_dump(exclude_none=True)
     settings = {**vars(options), "samples": growing.samples, "products": growing.products}

@@ -138,8 +138,8 @@ def main() -> None:
         f"Command: `python scripts/{Path(__file__).name}`. Grown on Fashion-MNIST for one epoch's worth of "
         "training; the first",
         f"{SAMPLES:,} test images; measured with {identity}.",
-        "Bit-equal: simulator and tflite-micro, all outputs of an image. Agreement: the class that the simulator",
-        "chooses. Allowed: 1.10 times weights and biases, and 8,000 bytes.",
+        "Bit-equal: simulator and tflite-micro, all outputs of an image. Agreement: the class that the",
+        "simulator chooses. Allowed: 1.10 times weights and biases, and 8,000 bytes.",
         "",
         *table(header, cells),
     ]
