@@ -25,7 +25,7 @@ from edgegrow.growth.grow import Grower, Progress
 from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.host import measure_host
-from edgegrow.measure.protocol import Profile
+from edgegrow.measure.protocol import Measurement, Profile
 from edgegrow.nets import load_net
 from edgegrow.run import RunFolder
 from edgegrow.targets import Target, load_target
@@ -59,11 +59,15 @@ class Run:
     config: RunConfig
     profiles: dict[str, Profile]
 
-    def costs(self) -> dict[str, float]:
-        """Return what the delivered network takes in every budgeted metric, ``{metric: value}``."""
+    def delivered(self) -> dict[str, Measurement]:
+        """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
         profile = self.profiles[FORMATS[0]]
         found = {metric: profile.find(_PROFILED[metric]) for metric in self.config.budget.limits}
-        return {metric: measurement.value for metric, measurement in found.items() if measurement is not None}
+        return {metric: measurement for metric, measurement in found.items() if measurement is not None}
+
+    def costs(self) -> dict[str, float]:
+        """Return the values of `delivered`."""
+        return {metric: measurement.value for metric, measurement in self.delivered().items()}
 
     def training(self) -> dict[str, float]:
         """``macs_trained``, all of them with scoring, and the same in epochs of the final network."""

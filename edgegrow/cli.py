@@ -146,23 +146,29 @@ def measure(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")], as_json: JsonOption = False
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the budget.")] = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Show what a run delivered."""
     from edgegrow import api
 
-    _show_run(api.open_run(run), as_json)
+    _show_run(api.open_run(run), as_json, quiet, verbose)
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what is not in order.")] = False,
+) -> None:
     """Tell what is installed, what is missing, and how to get it."""
     from dataclasses import asdict
 
     from edgegrow.doctor import diagnose
     from edgegrow.report.terminal import doctor_table
 
-    checks = diagnose()
+    checks = [check for check in diagnose() if not quiet or check.status != "ok"]
     if as_json:
         _print_json([asdict(check) for check in checks])
     else:
@@ -200,11 +206,19 @@ def targets_show(
 
 
 @targets_app.command("check")
-def targets_check(file: Annotated[Path, typer.Argument(help="A target's TOML file.")]) -> None:
+def targets_check(
+    file: Annotated[Path, typer.Argument(help="A target's TOML file.")],
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the exit code.")] = False,
+) -> None:
     """Check a target file: form, values, and a source for every number."""
     from edgegrow.targets import load_target
 
-    typer.echo(f"{file}: fine ({load_target(str(file)).name})")
+    target = load_target(str(file))
+    if as_json:
+        _print_json({"file": str(file), "name": target.name, "sha256": target.reference.sha256})
+    elif not quiet:
+        typer.echo(f"{file}: fine ({target.name})")
 
 
 def main() -> None:
@@ -228,16 +242,27 @@ def _listening(quiet: bool, verbose: bool) -> AbstractContextManager[Listener]:
     return listening(quiet, verbose)
 
 
-def _show_run(run: Run, as_json: bool) -> None:
+def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+    from edgegrow.report.terminal import (
+        artifacts_table,
+        budget_table,
+        epochs_table,
+        growth_table,
+        network_table,
+    )
+
     if as_json:
         _print_json(run.to_json())
         return
-    from edgegrow.report.terminal import artifacts_table, budget_table, growth_table, network_table
-
+    if quiet:
+        _print(budget_table(run.config.budget, run.delivered()))
+        return
+    if verbose:
+        _print(epochs_table(list(run.folder.history("epoch"))))
     _print(growth_table(list(run.folder.history("growth"))))
     _print(network_table(next(iter(run.profiles.values()))))
     _print(artifacts_table(run.profiles))
-    _print(budget_table(run.config.budget, run.costs()))
+    _print(budget_table(run.config.budget, run.delivered()))
     training = run.training()
     typer.echo(
         f"training: {training['epochs_of_final_network']:.1f} epochs of the final network "

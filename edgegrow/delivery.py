@@ -107,7 +107,7 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in example.graph.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
     graph = quantize(lower(example.graph, data.input_shape), data.calibration(_STRUCTURE_SAMPLES))
     return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)))
 

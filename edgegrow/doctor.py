@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from edgegrow.data import builtin
+from edgegrow.data.builtin import installed_fashion_mnist
 from edgegrow.errors import InputError
 
 Status = Literal["ok", "missing", "broken"]
@@ -163,9 +163,9 @@ def _fault(process: subprocess.Popen[str]) -> str:
 
 def _check_data() -> Iterator[Check]:
     yield Check("digits", "ok", "part of scikit-learn", "", "data")
-    for folder in builtin._folders(None):
-        if all(builtin._file(folder, name) for name in builtin.FASHION_MNIST_FILES):
-            yield Check("fashion-mnist", "ok", str(folder), "", "data")
-            return
-    remedy = "downloaded when first used; or apt install dataset-fashion-mnist"
-    yield Check("fashion-mnist", "missing", None, remedy, "data")
+    folder = installed_fashion_mnist()
+    if folder is not None:
+        yield Check("fashion-mnist", "ok", str(folder), "", "data")
+    else:
+        remedy = "downloaded when first used; or apt install dataset-fashion-mnist"
+        yield Check("fashion-mnist", "missing", None, remedy, "data")

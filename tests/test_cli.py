@@ -74,6 +74,10 @@ def test_report_and_json_say_the_same(finished_run, run_cli):
     code, table, _ = run_cli("report", folder)
     assert code == 0
     assert table == done.stdout
+    code, short, _ = run_cli("report", folder, "-q")
+    assert "budget" in short
+    assert short in table
+    assert "anneal" in run_cli("report", folder, "-v")[1]
     code, text, _ = run_cli("report", folder, "--json")
     result = json.loads(text)
     assert code == 0
@@ -115,6 +119,8 @@ def test_targets_and_doctor_answer(run_cli, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(shown)
     assert run_cli("targets", "check", file)[0] == 0
+    assert run_cli("targets", "check", file, "-q")[1] == ""
+    assert json.loads(run_cli("targets", "check", file, "--json")[1])["name"] == "host"
     assert json.loads(run_cli("targets", "list", "--json")[1])[0]["name"] == "host"
     assert "torch" in run_cli("doctor")[1]
     assert isinstance(json.loads(run_cli("doctor", "--json")[1]), list)

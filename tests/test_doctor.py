@@ -4,6 +4,7 @@ from importlib import metadata
 import pytest
 
 from edgegrow import doctor
+from edgegrow.data import builtin
 from edgegrow.doctor import Check, diagnose
 from edgegrow.errors import InputError
 
@@ -82,14 +83,14 @@ def test_a_runtime_that_hangs(monkeypatch):
 
 
 def test_data_sets(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor.builtin, "SYSTEM_FOLDERS", (tmp_path,))
+    monkeypatch.setattr(builtin, "SYSTEM_FOLDERS", (tmp_path,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (check,) = (check for check in diagnose() if check.name == "fashion-mnist")
     assert check.status == "missing"
     assert "apt install dataset-fashion-mnist" in check.remedy
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
-    for name in doctor.builtin.FASHION_MNIST_FILES:
+    for name in builtin.FASHION_MNIST_FILES:
         (folder / f"{name}.gz").touch()
     (check,) = (check for check in diagnose() if check.name == "fashion-mnist")
     assert (check.status, check.version) == ("ok", str(folder))

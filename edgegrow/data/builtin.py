@@ -85,6 +85,14 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
     )
 
 
+def installed_fashion_mnist() -> Path | None:
+    """Return the folder that Fashion-MNIST would be read from where nothing else is said, if there is one."""
+    for folder in _folders(None):
+        if all(_file(folder, name) for name in FASHION_MNIST_FILES):
+            return folder
+    return None
+
+
 def _find(data_dir: Path | None) -> tuple[Path, dict[str, Path]]:
     """Find a folder with all four files, in order; download them to the cache where there is none."""
     looked: list[str] = []

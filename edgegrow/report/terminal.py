@@ -104,13 +104,13 @@ def _of_network(measurement: Measurement) -> bool:
     return measurement.evidence != "measured" or measurement.metric == "float_accuracy"
 
 
-def budget_table(budget: Budget, costs: Mapping[str, float]) -> RenderableType:
-    """Compare what was asked for with what was delivered."""
+def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> RenderableType:
+    """Compare what was asked for with what was delivered, ``{metric: measurement}``."""
     table = Table(title="budget", title_justify="left")
-    for column in ("metric", "budget", "delivered", "used"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+    for column in ("metric", "budget", "delivered", "used", "evidence"):
+        table.add_column(column, justify="left" if column in ("metric", "evidence") else "right")
     for metric, limit in budget.limits.items():
-        value = costs[metric]
+        value = delivered[metric].value
         used = f"{100 * value / limit:.1f} %"
         verdict = Text(
             used if value <= limit else f"{used} MISSED", style="green" if value <= limit else "red"
@@ -120,14 +120,15 @@ def budget_table(budget: Budget, costs: Mapping[str, float]) -> RenderableType:
             format_quantity(metric, limit),
             format_quantity(metric, value),
             verdict,
+            delivered[metric].evidence,
         )
     return table
 
 
 def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the growth steps of a run: what was predicted, and what came of it."""
-    table = Table(title="growth", title_justify="left")
-    for column in ("step", "splits", "step size", "predicted change", "realised change", "widths"):
+    table = Table(title="growth: change of the loss on training samples", title_justify="left")
+    for column in ("step", "splits", "step size", "predicted", "measured", "widths"):
         table.add_column(column, justify="left" if column == "widths" else "right")
     for event in events:
         splits, widths = event["splits"], event["widths"]
@@ -140,6 +141,23 @@ def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
             f"{event['predicted_loss_change']:+.4f}",
             f"{event['realised_loss_change']:+.4f}",
             " ".join(map(str, widths.values())),
+        )
+    return table
+
+
+def epochs_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
+    """List the epochs of a run, as measured in training."""
+    table = Table(title="epochs, measured in training", title_justify="left")
+    for column in ("stage", "steps", "rate", "train loss", "validation loss", "validation accuracy"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for event in events:
+        table.add_row(
+            str(event["stage"]),
+            str(event["steps"]),
+            f"{event['lr']:.4f}",
+            f"{event['train_loss']:.4f}",
+            f"{event['validation_loss']:.4f}",
+            f"{100 * float(str(event['validation_accuracy'])):.2f} %",
         )
     return table
 
