@@ -13,6 +13,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: env
+	rm -rf runs/demo
 	$(BIN)/edgegrow grow --data digits --net dscnn --budget macs=60k --seed 0 --out runs/demo
 
 test: env

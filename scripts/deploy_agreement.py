@@ -39,9 +39,9 @@ def as_signals(folder: Path) -> Path:
     file = folder / "fashion-rows.npz"
     if not file.exists():
         data = load_dataset("fashion-mnist")
-        splits = (data.train, data.validation, data.test)
-        x = np.concatenate([split.x[:, 0] for split in splits])
-        np.savez(file, x=x, y=np.concatenate([split.y for split in splits]))
+        x = np.concatenate([data.train.x[:, 0], data.validation.x[:, 0]])
+        y = np.concatenate([data.train.y, data.validation.y])
+        np.savez(file, x=x, y=y, x_test=data.test.x[:, 0], y_test=data.test.y, layout="ncl")
     return file
 
 
