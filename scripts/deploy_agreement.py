@@ -2,9 +2,9 @@
 
     python scripts/deploy_agreement.py [--runs runs/deploy-agreement]
 
-Each network is grown to the size it has by default, in one epoch's worth of training; runs that exist are not made again. On 1000 test
-images the simulator must equal tflite-micro bit for bit, LiteRT and ONNX Runtime must choose the same class
-on 99 %. ``conv1d`` reads an image's rows as the 28 channels of a signal. Exits 1 where a claim fails.
+Each network is grown to the size it has by default, in one epoch's worth of training; runs that exist are
+not made again. On 1000 test images the simulator must equal tflite-micro bit for bit, LiteRT and ONNX Runtime
+must choose the same class on 99 %. ``conv1d`` reads an image's rows as the 28 channels of a signal. Exits 1 where a claim fails.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def main() -> None:
     lines = [
         "# One quantized graph, four runtimes",
         "",
-        f"Command: `python scripts/{Path(__file__).name}`. Grown on Fashion-MNIST for one epoch's worth of "
-        "training; the first",
+        f"Command: `python scripts/{Path(__file__).name}`. Grown on Fashion-MNIST, to the networks' default "
+        "sizes, in one epoch's worth of training; the first",
         f"{SAMPLES:,} test images; measured with {identity}.",
         "Bit-equal: simulator and tflite-micro, all outputs of an image. Agreement: the class that the",
         "simulator chooses. Allowed: 1.10 times weights and biases, and 8,000 bytes.",
