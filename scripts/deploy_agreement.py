@@ -4,7 +4,8 @@
 
 Each network is grown to the size it has by default, in one epoch's worth of training; runs that exist are
 not made again. On 1000 test images the simulator must equal tflite-micro bit for bit, LiteRT and ONNX Runtime
-must choose the same class on 99 %. ``conv1d`` reads an image's rows as the 28 channels of a signal. Exits 1 where a claim fails.
+must choose the same class on 99 %. ``conv1d`` reads an image's rows as the 28 channels of a signal. Exits 1
+where a claim fails.
 """
 
 from __future__ import annotations

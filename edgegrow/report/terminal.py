@@ -47,13 +47,18 @@ def identity_text(identity: Identity) -> str:
     return ", ".join(part for part in (runtime, identity.kernels or "", threads) if part)
 
 
-def profile_table(profile: Profile, title: str | None = None) -> RenderableType:
+def _table(title: str | None, *columns: str) -> Table:
+    """Start a table; columns marked ``<`` are text, the others figures."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column.removeprefix("<"), justify="left" if column.startswith("<") else "right")
+    return table
+
+
+def profile_table(profile: Profile) -> RenderableType:
     """Every figure of a profile, and what could not be had."""
-    table = Table(title=title or f"{profile.artifact.path} on {profile.target.name}", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column("evidence")
-    table.add_column("by")
+    title = f"{profile.artifact.path} on {profile.target.name}"
+    table = _table(title, "<figure", "value", "<evidence", "<by")
     for m in profile.measurements:
         name = _NAMES.get(m.metric, m.metric)
         table.add_row(name, measurement_text(m), m.evidence, identity_text(m.identity))
@@ -66,11 +71,7 @@ def profile_table(profile: Profile, title: str | None = None) -> RenderableType:
 
 def network_table(profile: Profile) -> RenderableType:
     """List what holds for the network whatever artifact it is in: the figures that no clock gave."""
-    table = Table(title="network", title_justify="left")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_column("evidence")
-    table.add_column("how")
+    table = _table("network", "<figure", "value", "<evidence", "<how")
     for m in profile.measurements:
         if _of_network(m):
             how = " ".join(part for part in (identity_text(m.identity), m.method and f"({m.method})") if part)
@@ -81,10 +82,8 @@ def network_table(profile: Profile) -> RenderableType:
 def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
     """Set a run's artifacts side by side: what was measured of each."""
     first = next(iter(profiles.values()))
-    table = Table(title=f"artifacts, measured on {first.target.name}", title_justify="left")
-    table.add_column("figure")
-    for profile in profiles.values():
-        table.add_column(Path(profile.artifact.path).name, justify="right")
+    files = (Path(profile.artifact.path).name for profile in profiles.values())
+    table = _table(f"artifacts, measured on {first.target.name}", "<figure", *files)
     keys = dict.fromkeys(
         (m.metric, m.aggregation) for p in profiles.values() for m in p.measurements if not _of_network(m)
     )
@@ -106,9 +105,7 @@ def _of_network(measurement: Measurement) -> bool:
 
 def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> RenderableType:
     """Compare what was asked for with what was delivered, ``{metric: measurement}``."""
-    table = Table(title="budget", title_justify="left")
-    for column in ("metric", "budget", "delivered", "used", "evidence"):
-        table.add_column(column, justify="left" if column in ("metric", "evidence") else "right")
+    table = _table("budget", "<metric", "budget", "delivered", "used", "<evidence")
     for metric, limit in budget.limits.items():
         value = delivered[metric].value
         used = f"{100 * value / limit:.1f} %"
@@ -127,9 +124,8 @@ def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> Render
 
 def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the growth steps of a run: what was predicted, and what came of it."""
-    table = Table(title="growth: change of the loss on training samples", title_justify="left")
-    for column in ("step", "splits", "step size", "predicted", "measured", "widths"):
-        table.add_column(column, justify="left" if column == "widths" else "right")
+    title = "growth: change of the loss on training samples"
+    table = _table(title, "step", "splits", "step size", "predicted", "measured", "<widths")
     for event in events:
         splits, widths = event["splits"], event["widths"]
         assert isinstance(splits, dict)
@@ -147,9 +143,8 @@ def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
 
 def epochs_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the epochs of a run, as measured in training."""
-    table = Table(title="epochs, measured in training", title_justify="left")
-    for column in ("stage", "steps", "rate", "train loss", "validation loss", "validation accuracy"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    columns = ("<stage", "steps", "rate", "train loss", "validation loss", "validation accuracy")
+    table = _table("epochs, measured in training", *columns)
     for event in events:
         table.add_row(
             str(event["stage"]),
@@ -164,9 +159,7 @@ def epochs_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
 
 def targets_table(targets: Sequence[Target]) -> RenderableType:
     """One line a target."""
-    table = Table()
-    for column in ("name", "kind", "description"):
-        table.add_column(column)
+    table = _table(None, "<name", "<kind", "<description")
     for target in targets:
         table.add_row(target.name, target.kind, target.description)
     return table
@@ -175,9 +168,7 @@ def targets_table(targets: Sequence[Target]) -> RenderableType:
 def doctor_table(checks: Sequence[Check]) -> RenderableType:
     """List what is installed, what is missing, and how to get it."""
     styles = {"ok": "green", "missing": "yellow", "broken": "red"}
-    table = Table()
-    for column in ("what", "status", "version", "how to get it"):
-        table.add_column(column)
+    table = _table(None, "<what", "<status", "<version", "<how to get it")
     for check in checks:
         status = Text(check.status, style=styles.get(check.status, ""))
         table.add_row(check.name, status, check.version or "", check.remedy or "")
