@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -131,6 +132,9 @@ class _Journal:
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
         self.listener.step(stage, step, steps, f"loss {loss:.4f}{self.accuracy}")
+
+    def warn(self, line: str) -> None:
+        self.listener.warn(line)
 
 
 def grow(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Run:
@@ -352,9 +356,24 @@ def _require_host(target: Target) -> None:
 
 def _versions() -> dict[str, str]:
     found = {"edgegrow": __version__, "python": platform.python_version()}
+    if (commit := _commit()) is not None:
+        found["edgegrow_commit"] = commit
     for package in _VERSIONED:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
     return found
+
+
+def _commit() -> str | None:
+    """Git's name for the state of edgegrow, ``-dirty`` where it is changed; ``None`` outside a checkout."""
+    source = Path(__file__).resolve().parents[1]
+    if not (source / ".git").exists():
+        return None
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None

@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from edgegrow.errors import InputError
 from edgegrow.units import UNITS, parse_quantity
+
+LONGEST_GROWTH = 0.5
+"""Share of all training that the waits before growth steps take at most; the rest is for the final size."""
 
 
 class _Frozen(BaseModel):
@@ -76,7 +87,7 @@ class NetConfig(_Frozen):
     """The seed network: a built-in name or ``module:function``; ``widths`` fixes its size at the start."""
 
     name: str = "dscnn"
-    widths: tuple[int, ...] | None = Field(None, min_length=1)
+    widths: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
 
 
 class TrainConfig(_Frozen):
@@ -117,8 +128,9 @@ class GrowConfig(_Frozen):
         of every limit is used.
     interval : float
         Training before each growth step, in units of all training (``train.epochs``).
-    samples : int
-        Training samples that splitting matrices are estimated on.
+    samples : int, optional
+        Training samples that splitting matrices are estimated on. Unset: 1024, or fewer where scoring would
+        take more than a tenth of all training; at most half of them.
     products : int
         Lanczos steps for their lowest eigenpairs.
     step_sizes : tuple of float
@@ -128,9 +140,18 @@ class GrowConfig(_Frozen):
     seed_fraction: float = Field(0.4, gt=0, lt=1)
     steps: int = Field(4, ge=1, le=64)
     interval: float = Field(0.025, gt=0, lt=0.5)
-    samples: int = Field(1024, ge=16)
+    samples: int | None = Field(None, ge=16)
     products: int = Field(8, ge=2, le=256)
-    step_sizes: tuple[float, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)
+    step_sizes: tuple[PositiveFloat, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> GrowConfig:
+        if self.steps * self.interval > LONGEST_GROWTH:
+            raise ValueError(
+                f"{self.steps} steps after waits of {self.interval} of all training each leave less than "
+                "half of it for the final size: lower steps or interval"
+            )
+        return self
 
 
 class QuantizeConfig(_Frozen):
@@ -235,4 +256,5 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"configuration: unknown key '{key}': see config.toml of a run for the keys"
     given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
-    return f"configuration: {key}: {problem['msg'].lower()}{given}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"configuration: {key}: {message[0].lower()}{message[1:]}{given}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, pi
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgegrow.data.dataset import Split
+from edgegrow.errors import InputError
 
 TRAIN_PASSES = 3
 """A training step's multiply-accumulates in units of a forward pass: forward, and two products backward."""
 
 
 def deterministic(threads: int) -> None:
-    """Make PyTorch repeat its results bit for bit, with this many threads."""
+    """Make PyTorch repeat its results bit for bit, with this many threads; it holds for the whole process."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
 
@@ -130,6 +131,11 @@ def train(
     -------
     float
         Mean loss over the steps.
+
+    Raises
+    ------
+    InputError
+        If the loss is no number any more.
     """
     model.train()
     total = 0.0
@@ -141,7 +147,7 @@ def train(
         loss = F.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        value = loss.item()
+        value = _finite(loss.item())
         total += value
         if on_step is not None:
             on_step(step, value)
@@ -150,7 +156,13 @@ def train(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Split, batch: int = 500) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (0 to 1) of a model in evaluation mode; its mode is restored."""
+    """Mean cross-entropy and accuracy (0 to 1) of a model in evaluation mode; its mode is restored.
+
+    Raises
+    ------
+    InputError
+        If the loss is no number any more.
+    """
     training = model.training
     model.eval()
     loss, correct = 0.0, 0
@@ -161,4 +173,10 @@ def evaluate(model: nn.Module, split: Split, batch: int = 500) -> tuple[float, f
         loss += F.cross_entropy(logits, y, reduction="sum").item()
         correct += int((logits.argmax(1) == y).sum())
     model.train(training)
-    return loss / len(split.y), correct / len(split.y)
+    return _finite(loss / len(split.y)), correct / len(split.y)
+
+
+def _finite(loss: float) -> float:
+    if not isfinite(loss):
+        raise InputError(f"training: it diverged (the loss is {loss}): lower train.lr")
+    return loss

@@ -83,7 +83,7 @@ def main() -> None:
     sample = Split(data.train.x[order[: growing.samples]], data.train.y[order[: growing.samples]])
 
     def indices_of(split: Split, key: int) -> list[SplittingIndex]:
-        return score(trace, split, growing.products, generator(2, key))
+        return score(trace, split, growing.products, generator(2, key))[0]
 
     slices = batches.steps_per_epoch / TRAINING_STEPS
     epochs, scorings = [], []

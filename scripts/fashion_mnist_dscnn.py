@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
@@ -108,7 +109,11 @@ def main() -> None:
     rows = [row(seed, result) for seed, result in zip(SEEDS, results, strict=True)]
     identities = [m["identity"] for p in results[0]["profiles"].values() for m in p["measurements"]]
     runtimes = dict.fromkeys(f"{i['runtime']} {i['version']}" for i in identities if i["runtime"])
-    identity = f"{', '.join(runtimes)}; {next(i['cpu'] for i in identities if i['cpu'])}, 1 thread."
+    commits = {
+        tomllib.loads((folder / f"seed-{s}/config.toml").read_text())["versions"]["edgegrow_commit"]
+        for s in SEEDS
+    }
+    identity = f"{', '.join(runtimes)} at {', '.join(commits)}; {next(i['cpu'] for i in identities if i['cpu'])}, 1 thread."
     contents = {"options": OPTIONS, "identity": identity, "rows": rows}
     write_results("fashion-mnist-dscnn-250k", contents, markdown(rows, identity))
 

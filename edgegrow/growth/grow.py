@@ -7,18 +7,25 @@ cheap; nearly all of the training is left for the network that is delivered.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from edgegrow.config import GrowConfig, TrainConfig
+from edgegrow.config import LONGEST_GROWTH, GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.select import CostModel, select_splits
-from edgegrow.growth.splitting import SplittingIndex, SplittingOperator, lanczos
+from edgegrow.growth.splitting import (
+    BUILD_PASSES,
+    PRODUCT_PASSES,
+    SplittingIndex,
+    SplittingOperator,
+    lanczos,
+)
 from edgegrow.growth.surgery import ChannelSplit, filter_norms, rescale_filters, split_channels
 from edgegrow.training import (
     TRAIN_PASSES,
@@ -35,6 +42,15 @@ _SCORING_BATCH = 256
 """Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
 
 
+_SCORED = 64, 1024
+"""Fewest and most samples that are scored where ``grow.samples`` is not given."""
+
+_SCORING_SHARE = 0.1
+"""Share of all training that all scoring takes at most, where there are more than the fewest samples."""
+
+_FAIR_ANNEAL = 0.5
+"""Share of all training below which the anneal is warned about."""
+
 _FILLED = 0.95
 """Share of a limit at which it counts as filled. A budget that the configured growth steps leave emptier, as
 where a small network of fixed widths starts, is grown into by further ones."""
@@ -48,6 +64,8 @@ class Progress:
     ----------
     growth_steps : int
         Growth steps taken.
+    waited : int
+        Optimiser steps taken since the last growth step.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -57,6 +75,7 @@ class Progress:
     """
 
     growth_steps: int = 0
+    waited: int = 0
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0
@@ -80,6 +99,10 @@ class Journal(Protocol):
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
         """Show that an optimiser step of a stage is done."""
+        ...
+
+    def warn(self, line: str) -> None:
+        """Show what makes the result doubtful."""
         ...
 
 
@@ -138,31 +161,49 @@ class Grower:
     def run(self, progress: Progress) -> Progress:
         """Grow and anneal from wherever ``progress`` stands to the end; the network is left in place.
 
-        Every stage draws from a stream of its own, keyed by seed and stage, so that a resumed run takes the
-        very steps that an uninterrupted one takes.
+        Every stretch of at most an epoch ends in a checkpoint, and draws from streams of its own, keyed by
+        seed and place: a resumed run takes the very steps that an uninterrupted one takes.
         """
         if not progress.filter_norms:
             progress.filter_norms = filter_norms(self.trace)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-        while progress.growth_steps < self.config.steps or self._unfilled():
-            self._train_before_growth(progress)
-            self._grow(progress)
+        while progress.growth_steps < self.config.steps or self._unfilled(progress):
+            if progress.waited < self._wait:
+                self._train_before_growth(progress)
+            else:
+                self._grow(progress)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         if progress.anneal_total == 0:
-            left = self.epochs * self.epoch_macs - progress.macs_trained
-            progress.anneal_total = max(1, int(left / (TRAIN_PASSES * self.macs * self.batches.size)))
+            progress.anneal_total = self._anneal_length(progress)
         while progress.anneal_steps < progress.anneal_total:
             self._anneal_epoch(progress)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         return progress
 
     @property
+    def _wait(self) -> int:
+        """Optimiser steps before each growth step."""
+        return max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
+
+    @property
     def epoch_macs(self) -> float:
         """Multiply-accumulates of one epoch of training at the present widths."""
         return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
 
-    def _unfilled(self) -> bool:
+    def _anneal_length(self, progress: Progress) -> int:
+        """Optimiser steps that all training has left for the final size."""
+        left = self.epochs * self.epoch_macs - progress.macs_trained
+        if left < _FAIR_ANNEAL * self.epochs * self.epoch_macs:
+            self.journal.warn(
+                f"growing took {progress.macs_trained / self.epoch_macs:.1f} epochs' worth of the "
+                f"{self.epochs:g} there are to train: give more --epochs, or fewer grow.samples"
+            )
+        return max(1, int(left / (TRAIN_PASSES * self.macs * self.batches.size)))
+
+    def _unfilled(self, progress: Progress) -> bool:
         """Whether a budget is left that a channel more would fit into: a step at most doubles a group."""
+        if (progress.growth_steps + 1) * self.config.interval > LONGEST_GROWTH:
+            return False
         widths = self.trace.widths()
         now = self.costs(self.trace.shapes(widths))
         if any(now[metric] >= _FILLED * limit for metric, limit in self.limits.items()):
@@ -174,65 +215,64 @@ class Grower:
         return any(all(costs[m] <= limit for m, limit in self.limits.items()) for costs in wider)
 
     def _train_before_growth(self, progress: Progress) -> None:
-        steps = max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
-        number = progress.growth_steps + 1
+        number, rate = progress.growth_steps + 1, self.train_config.lr
         stage = f"grow {number}/{max(number, self.config.steps)}"
-        started = time.monotonic()
-        loss = train(
-            self.trace.graph,
-            self.optimizer,
-            self.batches.draw(generator(self.seed, 1, progress.growth_steps)),
-            lambda step: self.train_config.lr,
-            range(steps),
-            lambda step, value: self.journal.step(stage, step + 1, steps, value),
-        )
-        progress.macs_trained += TRAIN_PASSES * self.macs * self.batches.size * steps
-        self._record_epoch(stage, steps, loss, self.train_config.lr, progress, time.monotonic() - started)
+        key = (1, progress.growth_steps, progress.waited)
+        progress.waited = self._train(progress, stage, key, lambda step: rate, progress.waited, self._wait)
 
     def _anneal_epoch(self, progress: Progress) -> None:
         first, total = progress.anneal_steps, progress.anneal_total
+        rates = partial(cosine, self.train_config.lr, steps=total)
+        progress.anneal_steps = self._train(progress, "anneal", (2, first), rates, first, total)
+
+    def _train(
+        self,
+        progress: Progress,
+        stage: str,
+        key: tuple[int, ...],
+        rates: Callable[[int], float],
+        first: int,
+        total: int,
+    ) -> int:
+        """Train for an epoch, or what is left of ``total`` steps, from step ``first``; return the next."""
         steps = range(first, min(first + self.batches.steps_per_epoch, total))
         started = time.monotonic()
-        loss = train(
-            self.trace.graph,
-            self.optimizer,
-            self.batches.draw(generator(self.seed, 2, first)),
-            lambda step: cosine(self.train_config.lr, step, total),
-            steps,
-            lambda step, value: self.journal.step("anneal", step + 1, total, value),
-        )
-        progress.anneal_steps = steps.stop
+        rng = generator(self.seed, *key)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng.initial_seed())  # for the network's own dropout
+            loss = train(
+                self.trace.graph,
+                self.optimizer,
+                self.batches.draw(rng),
+                rates,
+                steps,
+                lambda step, value: self.journal.step(stage, step + 1, total, value),
+            )
         progress.macs_trained += TRAIN_PASSES * self.macs * self.batches.size * len(steps)
-        rate = cosine(self.train_config.lr, first, total)
-        self._record_epoch("anneal", len(steps), loss, rate, progress, time.monotonic() - started)
-
-    def _record_epoch(
-        self, stage: str, steps: int, loss: float, lr: float, progress: Progress, seconds: float
-    ) -> None:
         validation_loss, validation_accuracy = evaluate(self.trace.graph, self.data.validation)
         self.journal.record(
             "epoch",
             {
                 "stage": stage,
-                "steps": steps,
-                "lr": lr,
+                "steps": len(steps),
+                "lr": rates(first),
                 "train_loss": loss,
                 "validation_loss": validation_loss,
                 "validation_accuracy": validation_accuracy,
                 "macs_trained": progress.macs_trained,
-                "seconds": seconds,
+                "seconds": time.monotonic() - started,
             },
         )
+        return steps.stop
 
     def _grow(self, progress: Progress) -> None:
         number = progress.growth_steps + 1
         started = time.monotonic()
         scored, searched = self._subsets(progress.growth_steps)
-        macs_before = progress.macs_trained
         rng = generator(self.seed, 3, progress.growth_steps)
-        indices = score(self.trace, scored, self.config.products, rng)
-        # One forward and backward, the cut forward and its gradient, then two passes a product.
-        progress.macs_trained += self.macs * len(scored) * (4 + 2 * self.config.products)
+        indices, passes = score(self.trace, scored, self.config.products, rng)
+        scoring_macs = self.macs * passes
+        progress.macs_trained += scoring_macs
         scoring_seconds = time.monotonic() - started
         widths_before = self.trace.widths()
         chosen = select_splits(self.trace, indices, self.costs, self._limits_at(number))
@@ -240,7 +280,7 @@ class Grower:
         step, loss_after, predicted = self._split(indices, chosen, searched)
         progress.macs_trained += self.macs * len(searched) * (1 + len(self.config.step_sizes))
         rescale_filters(self.trace, progress.filter_norms, self.optimizer.state)
-        progress.growth_steps = number
+        progress.growth_steps, progress.waited = number, 0
         widths = self.trace.widths()
         self.journal.record(
             "growth",
@@ -256,7 +296,8 @@ class Grower:
                 "loss_after": loss_after,
                 "lowest_eigenvalues": {i.block.group.name: i.eigenvalues.tolist() for i in indices},
                 "costs": dict(self.costs(self.trace.shapes(widths))),
-                "scoring_macs": progress.macs_trained - macs_before,
+                "samples": len(scored),
+                "scoring_macs": scoring_macs,
                 "scoring_seconds": scoring_seconds,
                 "macs_trained": progress.macs_trained,
                 "seconds": time.monotonic() - started,
@@ -265,11 +306,21 @@ class Grower:
 
     def _subsets(self, growth_step: int) -> tuple[Split, Split]:
         """Training samples for the splitting matrices, and others for the line search."""
-        size = min(self.config.samples, len(self.data.train) // 2)
+        wanted = self.config.samples or self._affordable_samples()
+        size = min(wanted, len(self.data.train) // 2)
         order = torch.randperm(len(self.data.train), generator=generator(self.seed, 4, growth_step)).numpy()
         first, second = order[:size], order[size : 2 * size]
         x, y = self.data.train.x, self.data.train.y
         return Split(x[first], y[first]), Split(x[second], y[second])
+
+    def _affordable_samples(self) -> int:
+        """How many samples `_SCORING_SHARE` of all training can score, the network growing as planned."""
+        config = self.config
+        sizes = sum(config.seed_fraction ** (1 - step / config.steps) for step in range(config.steps))
+        passes = BUILD_PASSES + config.products * PRODUCT_PASSES
+        training = TRAIN_PASSES * self.epochs * len(self.data.train)
+        fewest, most = _SCORED
+        return max(fewest, min(most, int(_SCORING_SHARE * training / (passes * sizes))))
 
     def _limits_at(self, number: int) -> dict[str, float]:
         """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
@@ -305,7 +356,9 @@ class Grower:
         return best, losses[best], 0.5 * best**2 * curvature
 
 
-def score(trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator) -> list[SplittingIndex]:
+def score(
+    trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator
+) -> tuple[list[SplittingIndex], int]:
     """Best split of every channel of every growable group, estimated on some samples.
 
     Parameters
@@ -318,7 +371,15 @@ def score(trace: NetworkTrace, samples: Split, products: int, rng: torch.Generat
         Lanczos steps.
     rng : torch.Generator
         For the starting vectors.
+
+    Returns
+    -------
+    indices : list of SplittingIndex
+        One for each growable group.
+    passes : int
+        What it took, in forward passes of one sample.
     """
     x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
     pieces = zip(x.split(_SCORING_BATCH), y.split(_SCORING_BATCH), strict=True)
-    return lanczos(SplittingOperator(trace, pieces), products, rng)
+    operator = SplittingOperator(trace, pieces)
+    return lanczos(operator, products, rng), operator.passes

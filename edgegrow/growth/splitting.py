@@ -41,6 +41,10 @@ GRAPH_BYTES = 32
 KEPT_BYTES = 2**31
 """Memory for graphs that are kept from one product to the next."""
 
+BUILD_PASSES, PRODUCT_PASSES = 4, 4
+"""Multiply-accumulates of building the graph and of one product, in forward passes: counted at PyTorch's
+dispatcher, at most; a product takes 2 for linear layers, 3 for convolutions, 4 with depthwise chains."""
+
 Slopes = tuple[torch.Tensor, ...]
 
 
@@ -176,6 +180,8 @@ class SplittingOperator:
         One for each growable group.
     loss : float
         Mean cross-entropy over the samples.
+    passes : int
+        What it has taken so far, in forward passes of one sample.
     """
 
     def __init__(self, trace: NetworkTrace, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -191,6 +197,7 @@ class SplittingOperator:
         self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._kept: list[Slopes | None] = []
         sample_bytes = GRAPH_BYTES * sum(s.positions * s.cout for s in trace.shapes(trace.widths()))
+        self.passes = 0
         total, samples = 0.0, 0
         for x, y in batches:
             slopes, loss = self._differentiate(x, y)
@@ -201,6 +208,7 @@ class SplittingOperator:
 
     def _differentiate(self, x: torch.Tensor, y: torch.Tensor) -> tuple[Slopes, float]:
         """Differentiate ``F`` once, with a graph to do it again, and give the summed cross-entropy."""
+        self.passes += BUILD_PASSES * len(x)
         training = self._trace.graph.training
         self._trace.graph.eval()
         reader = _EdgeReader(self._trace, self._consumers)
@@ -222,6 +230,7 @@ class SplittingOperator:
         sums = [torch.zeros_like(weight) for weight in self._parameters]
         for (x, y), kept in zip(self._batches, self._kept, strict=True):
             slopes = kept if kept is not None else self._differentiate(x, y)[0]
+            self.passes += PRODUCT_PASSES * len(x)
             # The Hessian is symmetric: differentiating <slope, v> gives S v.
             products = torch.autograd.grad(
                 slopes, self._parameters, directions, retain_graph=True, allow_unused=True
