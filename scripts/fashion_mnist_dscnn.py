@@ -109,11 +109,10 @@ def main() -> None:
     rows = [row(seed, result) for seed, result in zip(SEEDS, results, strict=True)]
     identities = [m["identity"] for p in results[0]["profiles"].values() for m in p["measurements"]]
     runtimes = dict.fromkeys(f"{i['runtime']} {i['version']}" for i in identities if i["runtime"])
-    commits = {
-        tomllib.loads((folder / f"seed-{s}/config.toml").read_text())["versions"]["edgegrow_commit"]
-        for s in SEEDS
-    }
-    identity = f"{', '.join(runtimes)} at {', '.join(commits)}; {next(i['cpu'] for i in identities if i['cpu'])}, 1 thread."
+    configs = [tomllib.loads((folder / f"seed-{seed}" / "config.toml").read_text()) for seed in SEEDS]
+    commits = dict.fromkeys(config["versions"]["edgegrow_commit"] for config in configs)
+    cpu = next(i["cpu"] for i in identities if i["cpu"])
+    identity = f"{', '.join(runtimes)} (commit {', '.join(commits)}); {cpu}, 1 thread."
     contents = {"options": OPTIONS, "identity": identity, "rows": rows}
     write_results("fashion-mnist-dscnn-250k", contents, markdown(rows, identity))
 
