@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
-from edgegrow.deploy.graph import Graph
+from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
@@ -94,8 +94,7 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
     Parameters
     ----------
     example : NetworkTrace
-        The network at any widths, trained or not. Its parameters are disturbed: the biases of a fresh network
-        are all zero, and equal buffers are written once.
+        The network at any widths, trained or not.
     data : Dataset
         Gives the shape of the input and a few samples.
 
@@ -104,12 +103,19 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
     InputError
         If the network cannot be deployed.
     """
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in example.graph.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
-    graph = quantize(lower(example.graph, data.input_shape), data.calibration(_STRUCTURE_SAMPLES))
-    return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)))
+    float_graph = lower(example.graph, data.input_shape)
+    rng = np.random.default_rng(0)
+    # Equal buffers are written once, and those of an untrained network often are equal: all biases 0.
+    operators = [
+        replace(op, bias=rng.normal(size=op.bias.shape).astype(np.float32))
+        if isinstance(op, Weighted)
+        else op
+        for op in float_graph.operators
+    ]
+    distinct = replace(float_graph, operators=tuple(operators))
+    graph = quantize(distinct, data.calibration(_STRUCTURE_SAMPLES))
+    others = sum(not isinstance(op, Weighted) for op in operators)
+    return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)), others)
 
 
 def deliver(

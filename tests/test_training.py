@@ -1,10 +1,12 @@
 from itertools import islice
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from edgegrow.data.dataset import Split
+from edgegrow.errors import InputError
 from edgegrow.training import Batches, cosine, evaluate, generator, image_shift, make_optimizer, train
 
 
@@ -74,3 +76,10 @@ def test_weight_decay_spares_biases_and_norms():
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     groups = make_optimizer(model, 0.1, 0.9, 0.01).param_groups
     assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.01), (3, 0.0)]
+
+
+def test_divergence_is_named(digits):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    optimizer = make_optimizer(model, 1e38, 0.9, 0.0)
+    with pytest.raises(InputError, match=r"diverged.*lower train\.lr"):
+        train(model, optimizer, Batches(digits.train, 32).draw(generator(0)), lambda step: 1e38, range(20))

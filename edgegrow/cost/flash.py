@@ -22,7 +22,7 @@ def sized_bytes(layers: Sequence[LayerShape]) -> int:
     """
     weights = biases = scales = 0
     zero_points, shapes = set[int](), set[tuple[object, ...]]()
-    for layer in layers:
+    for layer in {layer.name: layer for layer in layers}.values():  # what runs twice is stored once
         scaled = 1 if layer.linear else layer.cout
         weights += _buffer(layer.weights)
         biases += _buffer(4 * layer.cout)
@@ -52,12 +52,15 @@ class FlashModel:
     layers : sequence of LayerShape
         Of the network at some widths.
     file_bytes : int
-        Of its file.
+        Of its file, no two buffers of which are equal.
+    others : int
+        Operators without weights. Their outputs' shapes may equal a layer's in this file and not in another.
     """
 
-    def __init__(self, layers: Sequence[LayerShape], file_bytes: int) -> None:
+    def __init__(self, layers: Sequence[LayerShape], file_bytes: int, others: int) -> None:
         self.structure_bytes = file_bytes - sized_bytes(layers)
+        self.slack_bytes = SLACK_BYTES + others * _SHAPE_4D
 
     def __call__(self, layers: Sequence[LayerShape]) -> int:
         """Predict the file's bytes at other widths."""
-        return self.structure_bytes + sized_bytes(layers) + SLACK_BYTES
+        return self.structure_bytes + sized_bytes(layers) + self.slack_bytes

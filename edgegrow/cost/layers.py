@@ -56,5 +56,5 @@ def count_macs(layers: Sequence[LayerShape]) -> int:
 
 
 def count_params(layers: Sequence[LayerShape]) -> int:
-    """Weights and biases as deployed, batch norms folded."""
-    return sum(layer.params for layer in layers)
+    """Weights and biases as deployed, batch norms folded; a layer that runs twice is stored once."""
+    return sum({layer.name: layer.params for layer in layers}.values())

@@ -29,10 +29,11 @@ _CHANNELWISE_MODULES = (
     nn.ZeroPad2d, nn.ConstantPad1d,
 )  # fmt: skip
 _CHANNELWISE_CALLS = {
-    F.relu, torch.relu, F.relu6, F.silu, F.gelu, torch.tanh, F.softplus, F.dropout,
+    F.relu, torch.relu, F.relu6, F.silu, F.gelu, torch.tanh, F.softplus,
     F.max_pool1d, F.max_pool2d, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
 }  # fmt: skip
 _CHANNELWISE_METHODS = {"relu", "contiguous"}
+_DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 _ADDITIONS = {operator.add, operator.iadd, torch.add}
 
 
@@ -165,6 +166,7 @@ class _Tracer:
         self.layers: list[tuple[LayerShape, int, int, int]] = []  # shape, axis read, axis made, columns
         self.norms: dict[str, str] = {}
         self.made: dict[str, int] = {}
+        self.places: dict[str, list[_Axis]] = {}
 
     def new_axis(self, fixed: str = "") -> _Axis:
         number = len(self.parents)
@@ -197,6 +199,22 @@ class _Tracer:
                     self.fix(self.axes[source], "it is the network's output")
             else:
                 self.axes[node] = self.follow(node)
+                if node.op == "call_module":
+                    self.fix_if_shared(node)
+
+    def fix_if_shared(self, node: fx.Node) -> None:
+        """Leave the axes of a module with parameters at their width where it is called a second time.
+
+        Its weights would have to grow for all of its places at once.
+        """
+        name, axes = str(node.target), [self.axes[n] for n in (*node.all_input_nodes, node)]
+        if not any(True for _ in self.graph.get_submodule(name).parameters()):
+            return
+        before = self.places.setdefault(name, [])
+        before += axes
+        if len(before) > len(axes):
+            for axis in before:
+                self.fix(axis, f"{name} is used more than once")
 
     def follow(self, node: fx.Node) -> _Axis:
         sources = [self.axes[n] for n in node.all_input_nodes]
@@ -244,8 +262,6 @@ class _Tracer:
         if groups > 1:
             self.fix(source, f"the grouped convolution {name} reads it")
             self.fix(axis, f"the grouped convolution {name} makes it")
-        if name in self.made:  # a module called twice: both outputs are one axis
-            self.merge(_Axis(self.made[name]), axis)
         self.made[name] = axis.number
         self.roles.append(("producer", name, axis.number, 1))
         self.roles.append(("consumer", name, source.number, source.columns))
@@ -325,6 +341,13 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
         ) from error
     finally:
         module.train(training)
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target in _DROPOUTS:
+            called = getattr(node.target, "__name__", node.target)
+            raise UnsupportedError(
+                f"network {type(module).__name__}: {called} is called as a function, which stays on when "
+                "traced: make it an nn.Dropout module"
+            )
     tracer = _Tracer(graph)
     tracer.run()
     found = dict(tracer.groups())

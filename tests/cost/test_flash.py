@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgegrow.cost.flash import SLACK_BYTES, FlashModel
+from edgegrow.deploy.graph import Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
@@ -35,25 +36,28 @@ def file_of(name, widths, seed):
             nn.init.normal_(module.bias)
     samples = np.random.default_rng(seed).normal(size=(8, *shape)).astype(np.float32)
     graph = quantize(lower(traced.graph, shape), samples)
-    return traced.shapes(traced.widths()), tflite_bytes(graph)
+    others = sum(not isinstance(op, Weighted) for op in graph.operators)
+    return traced.shapes(traced.widths()), tflite_bytes(graph), others
 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_prediction_is_a_close_upper_estimate_at_any_width(name):
-    layers, file = file_of(name, None, 0)
-    model = FlashModel(layers, len(file))
+    layers, file, others = file_of(name, None, 0)
+    model = FlashModel(layers, len(file), others)
     default = load_net(name).widths
 
     @settings(max_examples=12, deadline=None)
     @given(st.lists(st.floats(0.1, 2.0), min_size=len(default), max_size=len(default)), st.integers(0, 2**16))
     def check(scales, seed):
         widths = [max(2, round(width * scale)) for width, scale in zip(default, scales, strict=True)]
-        layers, file = file_of(name, widths, seed)
-        assert len(file) <= model(layers) <= len(file) + 2.5 * SLACK_BYTES
+        layers, file, _ = file_of(name, widths, seed)
+        assert len(file) <= model(layers) <= len(file) + 2.5 * model.slack_bytes
 
     check()
 
 
 def test_prediction_of_the_example_is_its_file_and_the_slack():
-    layers, file = file_of("dscnn", None, 0)
-    assert FlashModel(layers, len(file))(layers) == len(file) + SLACK_BYTES
+    layers, file, others = file_of("dscnn", None, 0)
+    model = FlashModel(layers, len(file), others)
+    assert model(layers) == len(file) + model.slack_bytes
+    assert SLACK_BYTES < model.slack_bytes < 2 * SLACK_BYTES

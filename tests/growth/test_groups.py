@@ -99,3 +99,40 @@ def test_untraceable_networks_are_refused_in_one_line(module, shape, message):
     with pytest.raises(UnsupportedError, match=message) as error:
         trace(module, shape)
     assert "\n" not in str(error.value)
+
+
+class Repeated(nn.Module):
+    """The same layer and norm in two places; their weights cannot grow for one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.norm, self.out = nn.BatchNorm2d(8), nn.Linear(6, 10)
+
+    def forward(self, x):
+        x = F.relu(self.a(x))
+        for _ in range(2):
+            x = F.relu(self.norm(self.b(x)))
+        return self.out(F.adaptive_avg_pool2d(F.relu(self.c(x)), 1).flatten(1))
+
+
+def test_a_module_used_twice_keeps_its_width_and_is_stored_once():
+    module = Repeated()
+    traced = trace(module, (1, 8, 8))
+    assert list(traced.widths()) == ["c"]
+    assert {g.fixed for g in traced.groups if "b" in g.producers} == {"b is used more than once"}
+    stored = sum(p.numel() for p in module.parameters()) - 2 * 8  # a folded norm leaves no parameters
+    assert count_params(traced.shapes(traced.widths())) == stored
+
+
+def test_dropout_as_a_function_is_refused():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.layer(F.dropout(x.flatten(1), 0.5, self.training))
+
+    with pytest.raises(UnsupportedError, match=r"dropout is called as a function.*nn\.Dropout"):
+        trace(Functional(), (1, 8, 8))

@@ -1,6 +1,9 @@
 """The growth loop on real digits: budgets kept and filled, every step recorded, the training it was given."""
 
+from math import cos, pi
+
 import pytest
+import torch
 from torch import nn
 
 from edgegrow.config import GrowConfig, TrainConfig
@@ -13,13 +16,17 @@ from edgegrow.training import evaluate
 
 class Notes:
     def __init__(self):
-        self.events, self.checkpoints, self.warnings = [], 0, []
+        self.events, self.checkpoints, self.warnings, self.norm_errors = [], 0, [], []
 
     def record(self, event, values):
         self.events.append({"event": event, **values})
 
     def checkpoint(self, progress, trace, optimizer):
         self.checkpoints += 1
+        if progress.growth_steps and not progress.waited and not progress.anneal_steps:
+            for name, norm in progress.filter_norms.items():
+                lengths = trace.module(name).weight.detach().flatten(1).norm(dim=1)
+                self.norm_errors.append((lengths / norm - 1).abs().max().item())
 
     def step(self, stage, step, steps, loss):
         pass
@@ -78,7 +85,54 @@ def test_training_costs_what_was_asked_for_with_growth_and_scoring(digits):
     assert progress.macs_trained > 12 * grower.epoch_macs - 1.01 * one_step
     scoring = sum(step["scoring_macs"] for step in notes.of("growth"))
     assert 0 < scoring < progress.macs_trained / 2
-    assert notes.checkpoints == 1 + 4 + len([e for e in notes.of("epoch") if e["stage"] == "anneal"])
+    assert notes.warnings == []
+
+
+def test_nothing_longer_than_an_epoch_lies_between_two_checkpoints(digits):
+    grower, _, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=60.0, interval=0.05)
+    epochs = notes.of("epoch")
+    assert len([epoch for epoch in epochs if epoch["stage"].startswith("grow 1/")]) == 3
+    assert max(epoch["steps"] for epoch in epochs) == grower.batches.steps_per_epoch
+    assert notes.checkpoints == 1 + 4 + len(epochs)
+
+
+def test_filters_have_their_first_norm_after_every_growth_step(digits):
+    _, _, notes = grow(load_net("dscnn"), digits, {"macs": 40e3})
+    assert len(notes.norm_errors) == 4 * 9  # the stem and four blocks of two layers with a norm
+    assert max(notes.norm_errors) < 1e-4
+
+
+def test_the_rate_is_constant_while_growing_and_falls_along_a_cosine_after(digits):
+    _, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=20.0)
+    rates = {stage: [e["lr"] for e in notes.of("epoch") if e["stage"].startswith(stage)]
+             for stage in ("grow", "anneal")}  # fmt: skip
+    assert set(rates["grow"]) == {0.1}
+    per_epoch = notes.of("epoch")[-2]["steps"]
+    steps = [per_epoch * number for number in range(len(rates["anneal"]))]
+    expected = [0.05 * (1 + cos(pi * step / progress.anneal_total)) for step in steps]
+    assert rates["anneal"] == pytest.approx(expected)
+
+
+def test_growth_that_eats_the_training_is_warned_about(digits):
+    _, _, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=1.0)
+    (warning,) = notes.warnings
+    assert "give more --epochs" in warning
+
+
+def with_dropout(shape, classes):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 8), nn.ReLU(),
+        nn.Linear(8, classes),
+    )  # fmt: skip
+
+
+def test_dropout_draws_from_the_seed(digits):
+    ends = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        grower, _, _ = grow(SeedNetwork("dropout", with_dropout, None), digits, {"macs": 3e3})
+        ends.append([p.detach().clone() for p in grower.trace.graph.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def small(shape, classes):

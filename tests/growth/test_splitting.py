@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgegrow.config import GrowConfig
+from edgegrow.cost.layers import count_macs
 from edgegrow.growth import splitting
 from edgegrow.growth.groups import trace
 from edgegrow.growth.splitting import SplittingOperator, exact_indices, exact_matrices, lanczos
@@ -88,6 +91,86 @@ def test_second_order_law_of_a_tied_residual_group_with_several_producers(digits
         assert loss(split, x, y) - before == pytest.approx(predicted, rel=0.05)
 
 
+def test_splits_of_neighbouring_groups_add_up(digits):
+    """Every group's best channel at once: a filter that is split while its inputs are keeps its direction."""
+    module, _, indices, (x, y) = scored("dscnn", digits)
+    before = loss(module, x, y)
+    copy = deepcopy(module)
+    traced = trace(copy, INPUTS["dscnn"])
+    splits, predicted = [], 0.0
+    for group, index in zip(traced.growable, indices, strict=True):
+        chosen = index.eigenvalues.argmin()[None]
+        predicted += 0.5 * 0.02**2 * index.eigenvalues[chosen].item()
+        splits.append(ChannelSplit(group, chosen, index.directed(chosen)))
+    everything = [
+        ChannelSplit(
+            group, torch.arange(n), [torch.zeros_like(traced.module(f).weight) for f in group.filtered]
+        )
+        for group, n in zip(traced.growable, traced.widths().values(), strict=True)
+    ]
+    for split, zero in zip(splits, everything, strict=True):  # all inputs of all split filters are split too
+        for rows, direction in zip(zero.directions, split.directions, strict=True):
+            rows[split.channels] = direction
+    for weight, direction in split_channels(traced, everything).items():
+        weight.data += 0.02 * direction
+    assert loss(copy, x, y) - before == pytest.approx(predicted, rel=0.05)
+
+
+@pytest.mark.parametrize("top", [float("inf"), 6.0])
+def test_the_surrogate_of_a_kink(top):
+    """Values and slope are the clamp's own; the curvature is the bend of a softplus with beta 3."""
+    z = torch.linspace(-2, 8, 201, dtype=torch.float64)[1::2].requires_grad_()
+    value = splitting._KinkedClamp.apply(z, top)
+    torch.testing.assert_close(value, z.clamp(0, top))
+    (slope,) = torch.autograd.grad(value.sum(), z, create_graph=True)
+    torch.testing.assert_close(slope, ((z > 0) & (z < top)).double())
+    (curvature,) = torch.autograd.grad(slope.sum(), z)
+
+    def bend(at):
+        smooth = F.softplus(at, beta=3.0, threshold=100)
+        (first,) = torch.autograd.grad(smooth.sum(), at, create_graph=True)
+        return torch.autograd.grad(first.sum(), at)[0]
+
+    expected = bend(z.detach().requires_grad_())
+    if top < float("inf"):
+        expected = expected - bend((z.detach() - top).requires_grad_())
+    torch.testing.assert_close(curvature, expected)
+
+
+class MacCounter(TorchDispatchMode):
+    """Multiply-accumulates of every convolution and matrix product that PyTorch dispatches."""
+
+    def __init__(self):
+        super().__init__()
+        self.macs = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        kind = function.overloadpacket
+        if kind is torch.ops.aten.convolution:
+            self.macs += result.numel() * args[1][0].numel()
+        elif kind is torch.ops.aten.convolution_backward:
+            self.macs += args[0].numel() * args[2][0].numel() * sum(args[-1][:2])
+        elif kind in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            a, b = args[-2:]
+            self.macs += a.shape[0] * a.shape[1] * b.shape[1]
+        return result
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("name", INPUTS)
+def test_scoring_is_charged_at_least_what_pytorch_computes(name, kept, digits, monkeypatch):
+    if not kept:
+        monkeypatch.setattr(splitting, "KEPT_BYTES", 0)
+    traced = trace(build(name), INPUTS[name])
+    x, y = samples(name, digits, 16)
+    with MacCounter() as counter:
+        operator = SplittingOperator(traced, [(x, y)])
+        lanczos(operator, 6, generator(0))
+    charged = operator.passes * count_macs(traced.shapes(traced.widths()))
+    assert 0.97 * counter.macs <= charged <= 2.5 * counter.macs
+
+
 def test_relu_curvature_is_of_the_right_size(digits):
     """ReLU's kink is smeared by the surrogate: splits of the predicted best channels do lower the loss."""
     module, _, indices, (x, y) = scored("dscnn", digits, make_smooth=False)
@@ -109,6 +192,16 @@ def test_lanczos_agrees_with_the_exact_decomposition(name, digits):
     images = operator([index.directions for index in indices])
     for index, image in zip(indices, images, strict=True):
         torch.testing.assert_close((index.directions * image).sum(1), index.eigenvalues, rtol=0.02, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv1d", "dscnn"])
+def test_lanczos_as_growth_runs_it_finds_nearly_all_of_the_gain(name, digits):
+    _, operator, indices, _ = scored(name, digits, make_smooth=False, products=GrowConfig().products)
+    found = torch.cat([index.eigenvalues for index in indices])
+    exact = torch.cat([index.eigenvalues for index in exact_indices(operator)])
+    assert (found >= exact - 1e-6 - 1e-3 * exact.abs()).all()  # a Rayleigh quotient is never below
+    assert found.clamp(max=0).sum() / exact.clamp(max=0).sum() > 0.98
+    assert ((found - exact) / exact.abs()).median() < 0.02
 
 
 def test_lanczos_is_exact_where_the_space_is_exhausted(digits):

@@ -45,12 +45,12 @@ def test_a_zero_step_keeps_the_function(name, digits):
     module.eval()
     with torch.no_grad():
         before = module(x)
-        split_channels(
-            traced := trace_double(module, name), zero_split(traced, lambda n: torch.arange(n // 2))
-        )
+        traced = trace_double(module, name)
+        widths = traced.widths()
+        split_channels(traced, zero_split(traced, lambda n: torch.arange(n // 2)))
         after = module(x)
     assert (after - before).abs().max() < 1e-6
-    assert sum(traced.widths().values()) > 0
+    assert traced.widths() == {group: n + n // 2 for group, n in widths.items()}
 
 
 def trace_double(module, name):
@@ -105,6 +105,11 @@ def test_the_optimiser_goes_on_as_if_nothing_had_happened(name, digits):
     before = optimizer.state[layer.weight]["momentum_buffer"].clone()
     reader = traced.module(group.consumers[0].name)
     read_before = optimizer.state[reader.weight]["momentum_buffer"].clone()
+    norms_before = {
+        parameter: optimizer.state[parameter]["momentum_buffer"].clone()
+        for path in group.norms
+        for parameter in traced.module(path).parameters()
+    }
     split_channels(traced, zero_split(traced, lambda n: torch.tensor([1]))[:1], optimizer.state)
     after = optimizer.state[layer.weight]["momentum_buffer"]
     torch.testing.assert_close(after[1] + after[-1], before[1])
@@ -113,6 +118,11 @@ def test_the_optimiser_goes_on_as_if_nothing_had_happened(name, digits):
     read = optimizer.state[reader.weight]["momentum_buffer"]
     torch.testing.assert_close(read[:, -columns:], read_before[:, columns : 2 * columns])
     assert read.shape == reader.weight.shape
+    for path in group.norms:
+        for parameter in traced.module(path).parameters():
+            momentum = optimizer.state[parameter]["momentum_buffer"]
+            assert torch.equal(momentum[1], momentum[-1])
+            torch.testing.assert_close(momentum[1] + momentum[-1], norms_before[parameter][1])
 
 
 def test_gradients_of_twins_are_half_and_of_their_columns_whole(digits):
