@@ -5,13 +5,13 @@ __version__ = "0.1.0"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgegrow.api import Run, export, grow, measure, open_run, resume
+    from edgegrow.api import Run, export, grow, measure_artifact, open_run, resume
     from edgegrow.config import Budget, RunConfig, resolve_config
     from edgegrow.targets import Target, load_target
 
 __all__ = [
     "Budget", "Run", "RunConfig", "Target",
-    "export", "grow", "load_target", "measure", "open_run", "resolve_config", "resume",
+    "export", "grow", "load_target", "measure_artifact", "open_run", "resolve_config", "resume",
 ]  # fmt: skip
 
 _HOMES = {

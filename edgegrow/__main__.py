@@ -1,6 +1,17 @@
-"""``python -m edgegrow``: the command line."""
+"""``python -m edgegrow`` and the ``edgegrow`` command."""
 
-from edgegrow.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it quietly from its first import on."""
+    try:
+        from edgegrow import cli
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

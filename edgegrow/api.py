@@ -1,4 +1,4 @@
-"""The Python API: what the command line does, as functions. The one module that knows every room."""
+"""The Python API: what the command line does, as functions. It and `edgegrow.delivery` tie the rooms."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Run:
             if value > limit:
                 raise BudgetError(
                     f"budget {metric}: missed: {format_quantity(metric, value)} is "
-                    f"{100 * (value / limit - 1):.2g} % over {format_quantity(metric, limit)}"
+                    f"{100 * (value / limit - 1):.1f} % over {format_quantity(metric, limit)}"
                 )
 
 
@@ -115,7 +115,7 @@ class _Journal:
     def record(self, event: str, values: Mapping[str, Any]) -> None:
         self.folder.record(event, values)
         if event == "epoch":
-            self.accuracy = f", validation {100 * values['validation_accuracy']:.2f} %"
+            self.accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
             self.listener.detail(
                 f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
             )
@@ -159,26 +159,36 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     listener = listener or Silent()
     setting = _Setting(config, listener)
     config = config.model_copy(update={"train": setting.train_config})
-    if out is None:
-        name = re.sub(r"\W+", "-", f"{Path(config.data.name).name}-{config.net.name}")
-        out = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    out = out or new_folder(config)
     folder = RunFolder.create(out, config, _versions())
     listener.say(f"run folder: {out}")
     folder.record("start", {"data": setting.data.origin, "fingerprint": setting.data.fingerprint})
     return setting.complete(folder, config)
 
 
+def new_folder(config: RunConfig) -> Path:
+    """Name a run folder after the data, the net and the time: ``runs/digits-dscnn-20261122-101500``."""
+    name = re.sub(r"\W+", "-", f"{Path(config.data.name).name}-{config.net.name}")
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
 def resume(path: Path, listener: Listener | None = None) -> Run:
     """Continue an interrupted run from its newest checkpoint; it ends as if it had never stopped.
+
+    A run that has finished is read back.
 
     Raises
     ------
     InputError
-        If the folder is no run, or its newest checkpoint is damaged.
+        If the folder is no run, its newest checkpoint is damaged, or its data has changed.
     """
     folder = RunFolder.open(path)
+    if any(folder.history("done")):
+        return open_run(path)
     config = folder.config()
-    return _Setting(config, listener or Silent()).complete(folder, config)
+    setting = _Setting(config, listener or Silent())
+    setting.check_data(folder)
+    return setting.complete(folder, config)
 
 
 def export(
@@ -202,10 +212,14 @@ def export(
     """
     folder = RunFolder.open(path)
     config = folder.config()
-    setting = _Setting(config, listener or Silent())
+    listener = listener or Silent()
+    setting = _Setting(config, listener)
+    setting.check_data(folder)
     checkpoint = folder.load_checkpoint()
     if checkpoint is None:
         raise InputError(f"{path}: it has no checkpoint yet: continue it with --resume {path}")
+    if not any(folder.history("done")):
+        listener.warn(f"{path} has not finished: this is the network of its newest checkpoint")
     checkpoint.restore(setting.trace)
     destination = out or path
     try:
@@ -215,7 +229,7 @@ def export(
     return setting.deliver(destination, formats, config)
 
 
-def measure(
+def measure_artifact(
     path: Path,
     target: str = "host",
     threads: int = 1,
@@ -265,11 +279,15 @@ def open_run(path: Path) -> Run:
     """
     folder = RunFolder.open(path)
     config = folder.config()
-    files = {item: _profile_file(folder, item) for item in FORMATS}
-    profiles = {item: Profile.read(file) for item, file in files.items() if file.exists()}
-    if FORMATS[0] not in profiles:
+    if not any(folder.history("done")):
         raise InputError(f"{path}: the run has not finished: continue it with --resume {path}")
-    return Run(folder, config, profiles)
+    profiles = {item: Profile.read(_profile_file(folder, item)) for item in FORMATS}
+    run = Run(folder, config, profiles)
+    missing = set(config.budget.limits) - set(run.delivered())
+    if missing:
+        file = _profile_file(folder, FORMATS[0])
+        raise InputError(f"{file}: it has no figure for {', '.join(sorted(missing))}: put the file back")
+    return run
 
 
 class _Setting:
@@ -305,6 +323,15 @@ class _Setting:
             steps = max(1, len(self.data.train) // config.train.batch_size)
             epochs = float(max(_LEAST_EPOCHS, -(-_LEAST_STEPS // steps)))
             self.train_config = config.train.model_copy(update={"epochs": epochs})
+
+    def check_data(self, folder: RunFolder) -> None:
+        """Refuse to go on with other samples than those that the run began with."""
+        for start in folder.history("start"):
+            if start["fingerprint"] != self.data.fingerprint:
+                raise InputError(
+                    f"{folder.path}: data {self.data.name} is not what the run began with: "
+                    "put the samples back, or grow anew"
+                )
 
     def complete(self, folder: RunFolder, config: RunConfig) -> Run:
         """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""

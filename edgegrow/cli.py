@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,10 +17,9 @@ import typer
 from typer.exceptions import TyperException
 
 from edgegrow.errors import EdgegrowError, InputError
+from edgegrow.output import emit, emit_table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from edgegrow.api import Run
     from edgegrow.listener import Listener
 
@@ -89,8 +89,15 @@ def grow(
         resolved = resolve_config(config, values, setting or ())
     from edgegrow import api
 
-    with _listening(quiet, verbose) as listener:
-        run = api.resume(resume, listener) if resume is not None else api.grow(resolved, out, listener)
+    folder = resume or out or api.new_folder(resolved)
+    try:
+        with _listening(quiet, verbose) as listener:
+            run = api.resume(folder, listener) if resume else api.grow(resolved, folder, listener)
+    except KeyboardInterrupt:
+        kept = (folder / "config.toml").exists()
+        note = f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
+        typer.echo(f"interrupted{note}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
     _show_run(run, as_json)
     run.check_budget()
 
@@ -115,16 +122,16 @@ def export(
         _print_json({"files": sizes})
     else:
         for path, size in sizes.items():
-            typer.echo(f"{path}  {size:,} B")
+            emit(f"{path}  {size:,} B\n")
 
 
 @app.command()
 def measure(
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     target: TargetOption = "host",
-    threads: Annotated[int, typer.Option(help="Threads the runtime may use.")] = 1,
-    iterations: Annotated[int, typer.Option(help="Timed inferences, at least.")] = 50,
-    seconds: Annotated[float, typer.Option(help="Timed seconds, at least.")] = 1.0,
+    threads: Annotated[int, typer.Option(help="Threads the runtime may use.", max=256)] = 1,
+    iterations: Annotated[int, typer.Option(help="Timed inferences, at least.", max=10_000_000)] = 50,
+    seconds: Annotated[float, typer.Option(help="Timed seconds, at least.", max=600)] = 1.0,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -135,13 +142,13 @@ def measure(
     from edgegrow.report.terminal import profile_table
 
     with _listening(quiet, verbose) as listener:
-        profile = api.measure(model, target, threads, iterations, seconds, listener)
-    if json_file is not None:
-        profile.write(json_file)
+        profile = api.measure_artifact(model, target, threads, iterations, seconds, listener)
     if as_json:
         _print_json(profile.model_dump(mode="json", by_alias=True))
     else:
-        _print(profile_table(profile))
+        emit_table(profile_table(profile))
+    if json_file is not None:
+        profile.write(json_file)
 
 
 @app.command()
@@ -172,7 +179,7 @@ def doctor(
     if as_json:
         _print_json([asdict(check) for check in checks])
     else:
-        _print(doctor_table(checks))
+        emit_table(doctor_table(checks))
 
 
 @targets_app.command("list")
@@ -185,7 +192,7 @@ def targets_list(as_json: JsonOption = False) -> None:
     if as_json:
         _print_json([target.model_dump(mode="json") for target in found])
     else:
-        _print(targets_table(found))
+        emit_table(targets_table(found))
 
 
 @targets_app.command("show")
@@ -202,7 +209,7 @@ def targets_show(
     else:
         import tomli_w
 
-        typer.echo(tomli_w.dumps(target), nl=False)
+        emit(tomli_w.dumps(target))
 
 
 @targets_app.command("check")
@@ -218,7 +225,7 @@ def targets_check(
     if as_json:
         _print_json({"file": str(file), "name": target.name, "sha256": target.reference.sha256})
     elif not quiet:
-        typer.echo(f"{file}: fine ({target.name})")
+        emit(f"{file}: fine ({target.name})\n")
 
 
 def main() -> None:
@@ -229,17 +236,22 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         code = error.exit_code
     except TyperException as error:
-        typer.echo(f"error: {error.format_message()}", err=True)
+        if error.format_message():  # none where the help was shown for want of a command
+            typer.echo(f"error: {error.format_message()}", err=True)
         code = 2
-    if code == _INTERRUPTED:  # typer's own answer to Ctrl-C
-        typer.echo("interrupted: finished epochs are kept: go on with edgegrow grow --resume RUN", err=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        code = _INTERRUPTED
     sys.exit(code or 0)
 
 
-def _listening(quiet: bool, verbose: bool) -> AbstractContextManager[Listener]:
+@contextmanager
+def _listening(quiet: bool, verbose: bool) -> Iterator[Listener]:
+    """Show progress; what a user's own code prints goes to standard error too."""
     from edgegrow.report.progress import listening
 
-    return listening(quiet, verbose)
+    with redirect_stdout(sys.stderr), listening(quiet, verbose) as listener:
+        yield listener
 
 
 def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
@@ -255,29 +267,21 @@ def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = Fals
         _print_json(run.to_json())
         return
     if quiet:
-        _print(budget_table(run.config.budget, run.delivered()))
+        emit_table(budget_table(run.config.budget, run.delivered()))
         return
     if verbose:
-        _print(epochs_table(list(run.folder.history("epoch"))))
-    _print(growth_table(list(run.folder.history("growth"))))
-    _print(network_table(next(iter(run.profiles.values()))))
-    _print(artifacts_table(run.profiles))
-    _print(budget_table(run.config.budget, run.delivered()))
+        emit_table(epochs_table(list(run.folder.history("epoch"))))
+    emit_table(growth_table(list(run.folder.history("growth"))))
+    emit_table(network_table(next(iter(run.profiles.values()))))
+    emit_table(artifacts_table(run.profiles))
+    emit_table(budget_table(run.config.budget, run.delivered()))
     training = run.training()
-    typer.echo(
+    emit(
         f"training: {training['epochs_of_final_network']:.1f} epochs of the final network "
-        f"({training['macs_trained']:.3g} MACs), growth and scoring included"
+        f"({training['macs_trained']:.3g} MACs, counted), growth and scoring included\n"
+        f"everything about it: {run.folder.path}\n"
     )
-    typer.echo(f"everything about it: {run.folder.path}")
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
-
-
-def _print(renderable: RenderableType) -> None:
-    from rich.console import Console
-
-    console = Console()
-    # A pipe has no width of its own: what would be folded at 80 columns is worth more whole.
-    Console(width=None if console.is_terminal else 120).print(renderable)
+    emit(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -33,7 +33,7 @@ def import_function(path: str, where: str, hint: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         function = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # a user's module may fail in any way while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way while it is imported
         raise InputError(f"{where}: cannot import it: {reason(error)}: {hint}") from error
     if not callable(function):
         raise InputError(f"{where}: it is not a function: {hint}")

@@ -25,6 +25,22 @@ _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
 
+_NUMBER = (int, float)
+_EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "start": {"fingerprint": str},
+    "epoch": {
+        "stage": str, "steps": int, "lr": _NUMBER,
+        "train_loss": _NUMBER, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER,
+    },
+    "growth": {
+        "step": int, "splits": dict, "widths": dict, "step_size": _NUMBER,
+        "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
+    },
+    "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
+}  # fmt: skip
+"""Kinds of events -> what those who read the history rely on."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A moment of a growth, read back.
@@ -91,15 +107,18 @@ class RunFolder:
             If the folder holds a run already, or cannot be written.
         """
         run = cls(path)
-        if run.config_file.exists():
-            raise InputError(f"{path}: it holds a run: go on with --resume {path}, or give another --out")
         try:
-            run.checkpoints.mkdir(parents=True, exist_ok=True)
+            if run.config_file.exists() and run.checkpoints.is_dir():
+                raise InputError(f"{path}: it holds a run: go on with --resume {path}, or give another --out")
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise InputError(f"{path}: the folder is not empty: give a new --out")
         except OSError as error:
             raise InputError(
                 f"{path}: cannot make the run folder: {error.strerror}: give another --out"
             ) from error
         write_atomic(run.config_file, dump_config(config, versions))
+        run.checkpoints.mkdir()
         return run
 
     @classmethod
@@ -112,7 +131,11 @@ class RunFolder:
             If it is none.
         """
         run = cls(path)
-        if not run.config_file.is_file():
+        try:
+            found = run.config_file.is_file()
+        except OSError:  # a name that no path can have
+            found = False
+        if not found:
             raise InputError(f"{path}: not a run folder (it has no config.toml): give the --out of a grow")
         return run
 
@@ -152,7 +175,7 @@ class RunFolder:
         Raises
         ------
         InputError
-            If any other line is not one of ours.
+            If any other line is not one of ours, or lacks what every event of its kind has.
         """
         if not self.history_file.exists():
             return
@@ -161,10 +184,14 @@ class RunFolder:
             try:
                 entry = json.loads(line)
                 kind = entry["event"]
+                if not all(isinstance(entry[key], form) for key, form in _EVENTS[kind].items()):
+                    raise TypeError(kind)
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(lines) and not line.endswith(b"\n"):
                     return
-                raise InputError(f"{self.history_file}: line {number} is damaged") from error
+                raise InputError(
+                    f"{self.history_file}: line {number} is damaged: put the file back, or grow anew"
+                ) from error
             if event in (None, kind):
                 yield entry
 
@@ -177,6 +204,7 @@ class RunFolder:
             momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
             if momentum is not None:
                 tensors[f"momentum.{name}"] = momentum.contiguous()
+        self.checkpoints.mkdir(exist_ok=True)
         number = 1 + max((int(file.stem) for file in self._checkpoint_files()), default=0)
         content = save(tensors)
         write_atomic(self.checkpoints / f"{number:04}.safetensors", content)
@@ -187,6 +215,7 @@ class RunFolder:
             "widths": trace.widths(),
             "history_bytes": self.history_file.stat().st_size if self.history_file.exists() else 0,
         }
+        description["own_sha256"] = _digest(description)
         write_atomic(self.checkpoints / f"{number:04}.json", json.dumps(description, indent=1))
         for file in self._checkpoint_files()[:-_KEPT]:
             file.unlink()
@@ -207,6 +236,8 @@ class RunFolder:
         remedy = f"delete {file.name} and {file.stem}.safetensors to go on from the one before"
         try:
             description = json.loads(file.read_text(encoding="utf-8"))
+            if description.pop("own_sha256") != _digest(description):
+                raise ValueError("checksum")
             content = file.with_suffix(".safetensors").read_bytes()
             if hashlib.sha256(content).hexdigest() != description["sha256"]:
                 raise ValueError("checksum")
@@ -226,3 +257,7 @@ class RunFolder:
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted(self.checkpoints.glob("[0-9][0-9][0-9][0-9]*.json"))
+
+
+def _digest(description: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()

@@ -66,4 +66,4 @@ def format_quantity(metric: str, value: float) -> str:
     for suffix, unit in (("_ms", "ms"), ("_mj", "mJ")):
         if metric.endswith(suffix):
             return f"{value:,.3g} {unit}"
-    return f"{value:,.0f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:g}"

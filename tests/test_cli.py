@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,10 +134,10 @@ def wrong_labels(folder):
 
 
 def corrupt_checkpoint(folder, finished):
-    import shutil
-
     run = folder / "copy"
     shutil.copytree(finished, run)
+    history = run / "history.jsonl"
+    history.write_text(unfinished(history.read_text()))
     newest = max((run / "checkpoints").glob("*.safetensors"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -157,6 +159,59 @@ def truncated(folder, finished):
     file.write_bytes((finished / "model.tflite").read_bytes()[:700])
     return ["measure", file]
 
+
+def edited(path, make):
+    """A copy of the finished run with one of its files edited, and not finished any more."""
+
+    def arguments(folder, finished):
+        run = folder / "copy"
+        shutil.copytree(finished, run)
+        history = run / "history.jsonl"
+        history.write_text(unfinished(history.read_text()))
+        file = max(run.glob(path))
+        file.write_text(make(file.read_text()))
+        return ["grow", "--resume", run]
+
+    return arguments
+
+
+def unfinished(text):
+    return text[: text.rindex('{"event": "done"')]
+
+
+def damaged_profile(folder, finished):
+    run = folder / "copy"
+    shutil.copytree(finished, run)
+    file = run / "profile.json"
+    profile = json.loads(file.read_text())
+    profile["measurements"] = [m for m in profile["measurements"] if m["metric"] != "macs"]
+    file.write_text(json.dumps(profile))
+    return ["report", run]
+
+
+def network(body):
+    """A user's network whose module of the file ``own.py`` has this body."""
+
+    def arguments(folder, finished):
+        (folder / "own.py").write_text(f"import sys\nfrom torch import nn\n{body}")
+        sys.modules.pop("own", None)
+        return ["grow", "--net", "own:net", "--budget", "macs=20k"]
+
+    return arguments
+
+
+SEVEN = (
+    "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, 7))\n"
+)
+FROZEN = (
+    "def net(shape, classes):\n"
+    "    m = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, 10))\n"
+    "    m[1].weight.requires_grad_(False)\n    return m\n"
+)
+FAILING = (
+    "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, 9), nn.Linear(9, 10))\n"
+)
+EXITING = "def net(shape, classes):\n    sys.exit(3)\n"
 
 MISTAKES = {
     "unknown data set": (lambda f, r: ["grow", "--data", "fashion", *QUICK], "fashion-mnist"),
@@ -180,6 +235,21 @@ MISTAKES = {
     "unknown option": (lambda f, r: ["grow", "--bugdet", "macs=5k"], "--bugdet"),
     "unknown target": (lambda f, r: ["grow", *QUICK, "--target", "hots"], "host"),
     "unknown format": (lambda f, r: ["export", r, "--format", "pdf"], "pdf"),
+    "not a width": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[-4,3]"], "net.widths"),
+    "absurd widths": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[9000000,9000000]"], "net mlp"),
+    "too long a name": (lambda f, r: ["grow", *QUICK, "--out", "a" * 300], "File name too long"),
+    "a folder of something else": (lambda f, r: ["grow", *QUICK, "--out", r / "checkpoints"], "not empty"),
+    "edited checkpoint": (
+        edited("checkpoints/*.json", lambda t: t.replace('"waited": 0', '"waited": -7')),
+        "damaged",
+    ),
+    "edited history": (edited("history.jsonl", lambda t: t.replace('"lr"', '"rl"')), "line 2 is damaged"),
+    "cut profile": (damaged_profile, "no figure for macs"),
+    "wrong number of classes": (network(SEVEN), "returns (7,)"),
+    "frozen parameters": (network(FROZEN), "1.weight is frozen"),
+    "a network that fails": (network(FAILING), "shapes cannot be multiplied"),
+    "a network that exits": (network(EXITING), "SystemExit"),
+    "no network": (network("def net(shape, classes):\n    return 5\n"), "returned int"),
     "missing configuration": (lambda f, r: ["grow", f / "none.toml"], "none.toml"),
 }
 
@@ -269,3 +339,63 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "--resume" in err.splitlines()[-1]
+
+
+def test_a_finished_run_is_read_back_by_resume(finished_run, run_cli):
+    folder, done = finished_run
+    before = (folder / "history.jsonl").read_bytes()
+    code, out, _ = run_cli("grow", "--resume", folder)
+    assert (code, out) == (0, done.stdout)
+    assert (folder / "history.jsonl").read_bytes() == before
+
+
+def test_an_unfinished_run_is_exported_with_a_warning_and_not_reported(finished_run, run_cli, tmp_path):
+    run = tmp_path / "copy"
+    shutil.copytree(finished_run[0], run)
+    (run / "history.jsonl").write_text(unfinished((run / "history.jsonl").read_text()))
+    code, _, err = run_cli("export", run, "--out", tmp_path / "out")
+    assert code == 0
+    assert "has not finished" in err
+    code, _, err = run_cli("report", run)
+    assert code == 2
+    assert "--resume" in err
+
+
+def test_what_a_users_code_prints_does_not_reach_the_results(run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loud.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    print('building')\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, classes))\n"
+    )
+    options = ["--net", "loud:net", "--budget", "macs=1k", "--epochs", "2", "--set", "grow.samples=32"]
+    code, out, err = run_cli("grow", *options, "--json")
+    assert code == 0
+    assert json.loads(out)["delivered"]["macs"] <= 1000
+    assert "building" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_reader_who_goes_is_no_failure_and_a_full_disk_is(finished_run, arguments):
+    command = [sys.executable, "-m", "edgegrow", "report", str(finished_run[0]), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: standard output")
+
+
+MLPERF_TINY = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
+
+
+@pytest.mark.skipif(not MLPERF_TINY.is_dir(), reason="the MLPerf Tiny reference models are not here")
+def test_models_whose_batch_is_left_open_are_measured(run_cli):
+    """MLPerf Tiny's reference models, which TensorFlow wrote."""
+    for file in sorted(MLPERF_TINY.glob("*.tflite")):
+        code, out, _ = run_cli("measure", file, "--json", "-q")
+        assert code == 0, file
+        assert any(m["metric"] == "latency" for m in json.loads(out)["measurements"])

@@ -95,7 +95,7 @@ def _from_function(name: str) -> Dataset:
     function = import_function(name, where, _HINT)
     try:
         result = function()
-    except Exception as error:  # a user's function may fail in any way
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
         raise InputError(f"{where}: calling it failed: {reason(error)}") from error
     if isinstance(result, Dataset):
         return _checked(result, where)

@@ -128,6 +128,12 @@ class NetworkTrace:
         """The groups that can gain channels."""
         return tuple(group for group in self.groups if not group.fixed)
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output for a batch, as traced."""
+        (output,) = (node for node in self.graph.graph.nodes if node.op == "output")
+        return tuple(output.all_input_nodes[0].meta["tensor_meta"].shape)
+
     def module(self, name: str) -> nn.Module:
         """Return the module of this path."""
         return self.graph.get_submodule(name)
@@ -333,6 +339,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
     module.eval()
     try:
         with torch.no_grad():
+            module(sample)  # ShapeProp would print a traceback of its own
             ShapeProp(graph).propagate(sample)
     except Exception as error:
         raise UnsupportedError(

@@ -38,13 +38,25 @@ def build_network(
     Raises
     ------
     InputError
-        If the network takes no widths, or cannot be built or traced.
+        If the network takes no widths, cannot be built or traced, has frozen parameters, or does not return
+        a logit for each class.
     """
     if widths is not None and net.widths is None:
         raise InputError(f"net {net.name}: it takes no widths: leave net.widths out")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return trace(net.build(input_shape, classes, widths), input_shape)
+        module = net.build(input_shape, classes, widths)
+    frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        raise InputError(f"net {net.name}: {frozen[0]} is frozen: growing trains all parameters")
+    traced = trace(module, input_shape)
+    returned = tuple(traced.output_shape[1:])
+    if returned != (classes,):
+        raise InputError(
+            f"net {net.name}: it returns {returned or 'one number'} for a sample, the data has {classes} "
+            f"classes: return ({classes},) logits"
+        )
+    return traced
 
 
 def plant_seed(

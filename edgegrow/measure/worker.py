@@ -134,7 +134,7 @@ class LiteRT:
         quantized = len(details["quantization_parameters"]["scales"]) > 0
         return {
             "name": details["name"],
-            "shape": [int(n) for n in details["shape_signature"]],
+            "shape": _batch_of_one([int(n) for n in details["shape_signature"]]),
             "dtype": np.dtype(details["dtype"]).name,
             "scale": float(scale) if quantized else None,
             "zero_point": int(zero_point) if quantized else None,
@@ -197,7 +197,7 @@ class OnnxRuntime:
         element = tensor.type[len("tensor(") : -1]
         return {
             "name": tensor.name,
-            "shape": [n if isinstance(n, int) else -1 for n in tensor.shape],
+            "shape": _batch_of_one([n if isinstance(n, int) else -1 for n in tensor.shape]),
             "dtype": {"float": "float32", "double": "float64"}.get(element, element),
             "scale": None,
             "zero_point": None,
@@ -220,6 +220,11 @@ class OnnxRuntime:
 def _one_each(inputs: int, outputs: int) -> None:
     if (inputs, outputs) != (1, 1):
         raise Unusable(f"it has {inputs} inputs and {outputs} outputs, not one of each")
+
+
+def _batch_of_one(shape: list[int]) -> list[int]:
+    """Settle a batch that was left open (-1); one sample is what a device is given."""
+    return [1, *shape[1:]] if shape[:1] == [-1] else shape
 
 
 def _check_tensor(what: str, tensor: dict[str, Any]) -> None:

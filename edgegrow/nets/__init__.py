@@ -64,14 +64,18 @@ class SeedNetwork:
                 f"net {self.name}: it takes {wants}, the data has shape {tuple(input_shape)}: "
                 "choose another --net (mlp takes any shape)"
             )
+        options = {} if self.widths is None else {"widths": tuple(widths or self.widths)}
         try:
-            if self.widths is None:
-                return self.builder(tuple(input_shape), classes)
-            return self.builder(tuple(input_shape), classes, widths=tuple(widths or self.widths))
-        except Exception as error:
-            if self.name in NETS:
+            module = self.builder(tuple(input_shape), classes, **options)
+        except (Exception, SystemExit) as error:  # a user's function may fail in any way
+            if self.name in NETS and widths is None:
                 raise
             raise InputError(f"net {self.name}: building it failed: {reason(error)}") from error
+        from torch import nn
+
+        if not isinstance(module, nn.Module):
+            raise InputError(f"net {self.name}: it returned {type(module).__name__}, not an nn.Module")
+        return module
 
 
 def load_net(name: str) -> SeedNetwork:
@@ -86,5 +90,10 @@ def load_net(name: str) -> SeedNetwork:
         NETS.get(name, name), f"net {name}", f"choose {', '.join(NETS)} or module:function"
     )
     widths = signature(function).parameters.get("widths")
-    default = None if widths is None or widths.default is widths.empty else tuple(widths.default)
-    return SeedNetwork(name, function, default)
+    if widths is None or widths.default is widths.empty:
+        return SeedNetwork(name, function, None)
+    default = widths.default
+    whole = isinstance(default, tuple | list) and all(type(n) is int and n > 0 for n in default)
+    if not whole or not default:
+        raise InputError(f"net {name}: its widths are {default!r} by default: make them a tuple of numbers")
+    return SeedNetwork(name, function, tuple(default))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -47,10 +47,12 @@ class _Lines:
         self.verbose = verbose
 
     def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        # A reader who has gone must not end hours of training.
+        with suppress(BrokenPipeError):
+            print(line, file=sys.stderr, flush=True)
 
     def warn(self, line: str) -> None:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        self.say(f"warning: {line}")
 
     def detail(self, line: str) -> None:
         if self.verbose:
@@ -58,7 +60,7 @@ class _Lines:
 
     def step(self, stage: str, step: int, steps: int, figures: str) -> None:
         if step == steps or step * _PLAIN_LINES // steps != (step - 1) * _PLAIN_LINES // steps:
-            print(f"{stage}: step {step}/{steps}, {figures}", file=sys.stderr, flush=True)
+            self.say(f"{stage}: step {step}/{steps}, {figures}")
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def test_one_input_and_one_output(tmp_path, inputs, outputs, words):
 @pytest.mark.parametrize(
     ("shape", "element", "words"),
     [
-        (["n", 4], TensorProto.FLOAT, "fixed sizes and a batch of 1"),
+        ([1, "n"], TensorProto.FLOAT, "fixed sizes and a batch of 1"),
         ([2, 4], TensorProto.FLOAT, "fixed sizes and a batch of 1"),
         ([1, 4], TensorProto.BOOL, "holds bool"),
     ],
