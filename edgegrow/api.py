@@ -2,107 +2,36 @@
 
 from __future__ import annotations
 
-import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edgegrow import __version__
 from edgegrow.config import RunConfig
 from edgegrow.cost.model import LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.delivery import FORMATS, Delivery, deliver, flash_model, profile_delivery
-from edgegrow.errors import BudgetError, InputError
+from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.grow import Grower, Progress
+from edgegrow.growth.grow import Grower
+from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.host import measure_host
-from edgegrow.measure.protocol import Measurement, Profile
+from edgegrow.measure.protocol import Profile
 from edgegrow.nets import load_net
+from edgegrow.result import Run, profile_file
 from edgegrow.run import RunFolder
 from edgegrow.targets import Target, load_target
 from edgegrow.training import deterministic
-from edgegrow.units import format_quantity
+from edgegrow.versions import versions
 
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
 """Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
-
-_PROFILED = {"macs": "macs", "params": "params", "flash_bytes": "flash"}
-"""Budgeted metric -> the figure of the profile that it bounds."""
-
-_VERSIONED = ("torch", "numpy", "onnx", "onnxruntime", "ai-edge-litert", "tflite", "safetensors")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run.
-
-    Attributes
-    ----------
-    folder : RunFolder
-        Where everything about it is.
-    config : RunConfig
-        What it was asked for.
-    profiles : dict
-        ``{format: Profile}`` of its artifacts.
-    """
-
-    folder: RunFolder
-    config: RunConfig
-    profiles: dict[str, Profile]
-
-    def delivered(self) -> dict[str, Measurement]:
-        """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
-        profile = self.profiles[FORMATS[0]]
-        found = {metric: profile.find(_PROFILED[metric]) for metric in self.config.budget.limits}
-        return {metric: measurement for metric, measurement in found.items() if measurement is not None}
-
-    def costs(self) -> dict[str, float]:
-        """Return the values of `delivered`."""
-        return {metric: measurement.value for metric, measurement in self.delivered().items()}
-
-    def training(self) -> dict[str, float]:
-        """``macs_trained``, all of them with scoring, and the same in epochs of the final network."""
-        done = list(self.folder.history("done"))[-1]
-        return {key: float(done[key]) for key in ("macs_trained", "epochs_of_final_network")}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {
-            "folder": str(self.folder.path),
-            "budget": self.config.budget.limits,
-            "delivered": self.costs(),
-            "training": self.training(),
-            "profiles": {
-                item: profile.model_dump(mode="json", by_alias=True)
-                for item, profile in self.profiles.items()
-            },
-        }
-
-    def check_budget(self) -> None:
-        """Compare what the run delivered with what it was asked for.
-
-        Raises
-        ------
-        BudgetError
-            If a limit is exceeded: which, and by how much.
-        """
-        for metric, limit in self.config.budget.limits.items():
-            value = self.costs()[metric]
-            if value > limit:
-                raise BudgetError(
-                    f"budget {metric}: missed: {format_quantity(metric, value)} is "
-                    f"{100 * (value / limit - 1):.1f} % over {format_quantity(metric, limit)}"
-                )
 
 
 class _Journal:
@@ -160,7 +89,7 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     setting = _Setting(config, listener)
     config = config.model_copy(update={"train": setting.train_config})
     out = out or new_folder(config)
-    folder = RunFolder.create(out, config, _versions())
+    folder = RunFolder.create(out, config, versions())
     listener.say(f"run folder: {out}")
     folder.record("start", {"data": setting.data.origin, "fingerprint": setting.data.fingerprint})
     return setting.complete(folder, config)
@@ -281,11 +210,11 @@ def open_run(path: Path) -> Run:
     config = folder.config()
     if not any(folder.history("done")):
         raise InputError(f"{path}: the run has not finished: continue it with --resume {path}")
-    profiles = {item: Profile.read(_profile_file(folder, item)) for item in FORMATS}
+    profiles = {item: Profile.read(profile_file(folder, item)) for item in FORMATS}
     run = Run(folder, config, profiles)
     missing = set(config.budget.limits) - set(run.delivered())
     if missing:
-        file = _profile_file(folder, FORMATS[0])
+        file = profile_file(folder, FORMATS[0])
         raise InputError(f"{file}: it has no figure for {', '.join(sorted(missing))}: put the file back")
     return run
 
@@ -358,7 +287,7 @@ class _Setting:
             delivery, self.data, self.target, config.measure, config.train.threads, self.listener
         )
         for item, profile in profiles.items():
-            profile.write(_profile_file(folder, item))
+            profile.write(profile_file(folder, item))
         run = Run(folder, config, profiles)
         costs, spent = run.costs(), progress.macs_trained
         epochs = spent / grower.epoch_macs
@@ -371,36 +300,6 @@ class _Setting:
         )
 
 
-def _profile_file(folder: RunFolder, item: str) -> Path:
-    """Profile of an artifact: ``profile.json`` of the primary one, ``profile-FORMAT.json`` of others."""
-    return folder.path / ("profile.json" if item == FORMATS[0] else f"profile-{item}.json")
-
-
 def _require_host(target: Target) -> None:
     if target.name != "host":
         raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")
-
-
-def _versions() -> dict[str, str]:
-    found = {"edgegrow": __version__, "python": platform.python_version()}
-    if (commit := _commit()) is not None:
-        found["edgegrow_commit"] = commit
-    for package in _VERSIONED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _commit() -> str | None:
-    """Git's name for the state of edgegrow, ``-dirty`` where it is changed; ``None`` outside a checkout."""
-    source = Path(__file__).resolve().parents[1]
-    if not (source / ".git").exists():
-        return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None

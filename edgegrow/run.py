@@ -18,7 +18,7 @@ from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
 from edgegrow.files import write_atomic
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.grow import Progress
+from edgegrow.growth.progress import Progress
 from edgegrow.growth.surgery import resize
 
 _KEPT = 2

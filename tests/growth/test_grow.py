@@ -8,7 +8,8 @@ from torch import nn
 
 from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs, count_params
-from edgegrow.growth.grow import Grower, Progress
+from edgegrow.growth.grow import Grower
+from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import plant_seed
 from edgegrow.nets import SeedNetwork, load_net
 from edgegrow.training import evaluate

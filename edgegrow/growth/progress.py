@@ -1,0 +1,61 @@
+"""How far a growth has come, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from edgegrow.growth.groups import NetworkTrace
+
+
+@dataclass
+class Progress:
+    """How far a growth has come: with the weights and the optimiser's state, all that resuming needs.
+
+    Attributes
+    ----------
+    growth_steps : int
+        Growth steps taken.
+    waited : int
+        Optimiser steps taken since the last growth step.
+    anneal_steps, anneal_total : int
+        Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
+    macs_trained : float
+        Multiply-accumulates spent on training, scoring and line searches so far.
+    filter_norms : dict
+        Norm of fresh filters of each layer, which grown ones are rescaled to.
+    """
+
+    growth_steps: int = 0
+    waited: int = 0
+    anneal_steps: int = 0
+    anneal_total: int = 0
+    macs_trained: float = 0.0
+    filter_norms: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values, which ``Progress(**values)`` reads back."""
+        return asdict(self)
+
+
+class Journal(Protocol):
+    """Who is told of a growth's progress, and keeps it."""
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Keep an event: an epoch, a growth step."""
+        ...
+
+    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+        """Keep everything that `Grower.run` needs to go on from here."""
+        ...
+
+    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Show that an optimiser step of a stage is done."""
+        ...
+
+    def warn(self, line: str) -> None:
+        """Show what makes the result doubtful."""
+        ...
