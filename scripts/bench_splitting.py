@@ -24,7 +24,7 @@ from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Split
-from edgegrow.growth.grow import score
+from edgegrow.growth.grow import MOST_SAMPLES, score
 from edgegrow.growth.seed import plant_seed
 from edgegrow.growth.select import select_splits
 from edgegrow.growth.splitting import SplittingIndex
@@ -80,7 +80,8 @@ def main() -> None:
 
     learn(batches.steps_per_epoch)
     order = torch.randperm(len(data.train), generator=generator(1)).numpy()
-    sample = Split(data.train.x[order[: growing.samples]], data.train.y[order[: growing.samples]])
+    chosen_samples = order[:MOST_SAMPLES]
+    sample = Split(data.train.x[chosen_samples], data.train.y[chosen_samples])
 
     def indices_of(split: Split, key: int) -> list[SplittingIndex]:
         return score(trace, split, growing.products, generator(2, key))[0]
@@ -147,7 +148,7 @@ def main() -> None:
         f"{100 * figures['same_choice']:.0f} %.",
     ]
     identity = machine.model_dump(exclude_none=True)
-    settings = {**vars(options), "samples": growing.samples, "products": growing.products}
+    settings = {**vars(options), "samples": MOST_SAMPLES, "products": growing.products}
     write_results(
         f"splitting-cost-{options.net}-{data.name}",
         {"settings": settings, "identity": identity, "evidence": "measured", "figures": figures},

@@ -41,7 +41,7 @@ _SCORING_BATCH = 256
 """Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
 
 
-_SCORED = 64, 1024
+FEWEST_SAMPLES, MOST_SAMPLES = 64, 1024
 """Fewest and most samples that are scored where ``grow.samples`` is not given."""
 
 _SCORING_SHARE = 0.1
@@ -268,8 +268,8 @@ class Grower:
         sizes = sum(config.seed_fraction ** (1 - step / config.steps) for step in range(config.steps))
         passes = BUILD_PASSES + config.products * PRODUCT_PASSES
         training = TRAIN_PASSES * self.epochs * len(self.data.train)
-        fewest, most = _SCORED
-        return max(fewest, min(most, int(_SCORING_SHARE * training / (passes * sizes))))
+        affordable = int(_SCORING_SHARE * training / (passes * sizes))
+        return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
 
     def _limits_at(self, number: int) -> dict[str, float]:
         """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
