@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import signal
 import subprocess
 import sys
@@ -19,38 +18,15 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
-from edgegrow.measure.mcu.cycles import BlockCycles, CycleModel, has_model
 from edgegrow.measure.mcu.toolchain import Firmware, compile_counter, compile_firmware, find_compiler
+from edgegrow.measure.mcu.work import Work, attribute, find_operators
 from edgegrow.measure.protocol import Identity
-
-OPERATOR = re.compile(r"op_\d+_\w+")
-"""Names of the functions whose work is counted apart, with all that they call."""
 
 MAX_MEMORY_BYTES = 2**26
 """Flash or RAM that a machine may have at most."""
 
 OVERFLOW_BYTES = 2**20
 """How far below the stack an access is taken for the stack's overflow."""
-
-REST = "model_invoke"
-"""What is counted for no operator."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an operator, or all of the model, takes: one value an inference.
-
-    Attributes
-    ----------
-    name : str
-    instructions : tuple of int
-    cycles : tuple of int or None
-        Predicted; None where the core has no model.
-    """
-
-    name: str
-    instructions: tuple[int, ...]
-    cycles: tuple[int, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,13 +122,10 @@ def emulate(
             stack_bytes=stack_bytes,
             flags=flags,
         )
-        names = sorted(
-            (s for s in firmware.elf.symbols if OPERATOR.fullmatch(s)),
-            key=lambda s: (int(s.split("_")[1]), s),
-        )
+        functions = find_operators(firmware.elf)
         samples = _check_inputs(package, firmware, inputs)
         request = {
-            **_request(firmware, names),
+            **_request(firmware, [address for _, address in functions]),
             "library": str(compile_counter(folder)),
             "max_instructions": max_instructions,
             "seconds": seconds,
@@ -163,7 +136,8 @@ def emulate(
     if "fault" in header:
         raise InputError(f"package {package}: {_explain(header['fault'], firmware, max_instructions)}")
     outputs, blocks, rows = arrays
-    total, operators = _attribute(firmware, names, blocks.view(machine.BLOCK).reshape(-1), rows, len(samples))
+    names = [name for name, _ in functions]
+    total, operators = attribute(firmware, names, blocks.view(machine.BLOCK).reshape(-1), rows, len(samples))
     stack = header["stack_bytes"]
     elf = firmware.elf
     return Emulation(
@@ -201,7 +175,7 @@ def _check_inputs(package: Path, firmware: Firmware, inputs: np.ndarray) -> np.n
     return np.ascontiguousarray(inputs)
 
 
-def _request(firmware: Firmware, operators: list[str]) -> dict[str, Any]:
+def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
     symbols, core = firmware.elf.symbols, firmware.core
     return {
         "isa": core.isa,
@@ -219,7 +193,7 @@ def _request(firmware: Firmware, operators: list[str]) -> dict[str, Any]:
         "arena": symbols["edgegrow_arena"].address,
         "stack_top": core.ram_base + firmware.stack_bytes,
         "stack_bytes": firmware.stack_bytes,
-        "operators": [symbols[name].address for name in operators],
+        "operators": operators,
     }
 
 
@@ -273,46 +247,3 @@ def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int) -
         return f"it raised an exception {where}: an instruction that {core.cpu} lacks, a trap, or its data"
     done = {"read": "read from", "write": "wrote to"}.get(kind, "jumped to")
     return f"it {done} {fault.get('address', fault['pc']):#x} {where}: there it may not"
-
-
-def _attribute(
-    firmware: Firmware, names: list[str], blocks: np.ndarray, rows: np.ndarray, n: int
-) -> tuple[Work, tuple[Work, ...]]:
-    """Sum the blocks' instructions and cycles for each inference and operator."""
-    inference, operator, block, runs, fallen = rows.T
-    shape = (n, len(names) + 1)
-    instructions = np.zeros(shape, np.int64)
-    np.add.at(instructions, (inference, operator), runs * blocks["instructions"][block].astype(np.int64))
-    cycles = None
-    if has_model(firmware.core):
-        timings = _time_blocks(firmware, blocks)
-        always = np.array([t.always for t in timings], np.int64)[block]
-        taken = np.array([t.taken for t in timings], np.int64)[block]
-        cycles = np.zeros(shape, np.int64)
-        # A run that did not go on with the following instruction has branched.
-        np.add.at(cycles, (inference, operator), runs * always + (runs - fallen) * taken)
-
-    def work(name: str, columns: slice) -> Work:
-        return Work(
-            name,
-            tuple(instructions[:, columns].sum(1).tolist()),
-            None if cycles is None else tuple(cycles[:, columns].sum(1).tolist()),
-        )
-
-    # Column 0 is what runs outside of operators; it comes last.
-    parts = [work(name, slice(i, i + 1)) for i, name in enumerate((REST, *names))]
-    return work(REST, slice(None)), (*parts[1:], parts[0])
-
-
-def _time_blocks(firmware: Firmware, blocks: np.ndarray) -> list[BlockCycles]:
-    model = CycleModel(firmware.core)
-    flash = bytearray(firmware.flash_bytes)
-    for segment in firmware.elf.segments:
-        at = segment.load_address - firmware.core.flash_base
-        flash[at : at + len(segment.content)] = segment.content
-    timings = []
-    for address, size in zip(blocks["address"].tolist(), blocks["size_bytes"].tolist(), strict=True):
-        at = address - firmware.core.flash_base
-        # The first entry stands for none: it has no bytes.
-        timings.append(model.block(bytes(flash[at : at + size]), address) if size else BlockCycles(0, 0))
-    return timings

@@ -97,7 +97,7 @@ def compile_firmware(
     Parameters
     ----------
     package : Path
-        Folder with ``model.h`` and C files, there and in folders below it.
+        Folder with ``model.h`` and C files, in it or in ``src``.
     core : Core
     folder : Path
         Where to put intermediate files.
@@ -115,7 +115,7 @@ def compile_firmware(
     selecting = core.zig if compiler.name == "zig" else core.gcc
     if not selecting:
         raise InputError(f"compiler {compiler.name}: it has no {core.cpu}: use zig")
-    sources = package_sources(package)
+    headers, sources = package_sources(package)
     script = folder / "firmware.ld"
     script.write_text(
         Template((RESOURCES / "firmware.ld").read_text(encoding="utf-8")).substitute(
@@ -139,7 +139,7 @@ def compile_firmware(
         "-isystem",
         str(RESOURCES / "include"),
         "-I",
-        str(package),
+        str(headers),
         *(str(source) for source in sources),
         *(str(RESOURCES / name) for name in ("firmware.c", "support.c")),
         "-nostartfiles",
@@ -169,23 +169,22 @@ def compile_counter(folder: Path) -> Path:
     return output
 
 
-def package_sources(package: Path) -> tuple[Path, ...]:
-    """C files of a package, sorted; its self-test is none of them.
+def package_sources(package: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Find the folder of a package's header, and its C files, sorted; its self-test is none of them.
 
     Raises
     ------
     InputError
-        If it has no ``model.h``, or no C file.
+        If it has no ``model.h``, itself or in ``src``, or no C file beside it or below.
     """
-    if not (package / "model.h").is_file():
-        raise InputError(
-            f"package {package}: it has no model.h: give the folder that export --format c wrote"
-        )
-    found = (path.resolve() for path in package.rglob("*.c") if path.name not in SKIPPED)
-    sources = tuple(sorted(found))
+    folder = next((f for f in (package, package / "src") if (f / "model.h").is_file()), None)
+    if folder is None:
+        hint = "give the folder that export --format c wrote"
+        raise InputError(f"package {package}: it has no model.h: {hint}")
+    sources = tuple(sorted(path.resolve() for path in folder.rglob("*.c") if path.name not in SKIPPED))
     if not sources:
         raise InputError(f"package {package}: it has no .c files")
-    return sources
+    return folder, sources
 
 
 def _call(command: Sequence[str], what: str, folder: Path | None = None) -> str:
