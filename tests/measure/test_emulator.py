@@ -12,6 +12,7 @@ from edgegrow.measure.mcu.cores import CORES, find_core
 from edgegrow.measure.mcu.emulator import emulate
 from edgegrow.measure.mcu.figures import profile_measurements
 from edgegrow.measure.mcu.toolchain import compile_firmware, find_compiler
+from edgegrow.measure.protocol import Artifact, Profile, TargetRef
 
 for package in ("ziglang", "unicorn", "capstone"):
     if importlib.util.find_spec(package) is None:
@@ -189,6 +190,9 @@ def test_counts_follow_the_input(write):
     assert found["cycles", "median"].evidence == "predicted"
     assert found["flash", "exact"].identity.runtime == "unicorn"
     assert not unavailable
+    artifact = Artifact(path="c", sha256="0" * 64, format="c", bytes=1)
+    target = TargetRef(name="board", sha256="0" * 64)
+    Profile(artifact=artifact, target=target, measurements=measurements)  # each figure is there once
 
 
 def test_a_core_without_timings_says_so(write):
@@ -246,6 +250,34 @@ def test_an_endless_loop(write, core):
 )
 def test_a_program_that_goes_astray(write, core, body, said):
     assert re.search(said, fails(write(f"INVOKE {{ {body} return 0; }}"), core))
+
+
+@pytest.mark.parametrize(
+    ("core", "code"),
+    [
+        ("cortex-m0plus", "ldr r3, [%0]"),
+        ("cortex-m4", "ldrd r3, r2, [%0]"),
+        ("cortex-m33", "stm %0, {r2, r3}"),
+    ],
+)
+def test_an_access_that_only_the_emulator_would_forgive(write, core, code):
+    body = f'__asm__ volatile("{code}" : : "r"((uint8_t *)arena + 2) : "r2", "r3", "memory");'
+    message = fails(write(f"INVOKE {{ {body} return 0; }}"), core)
+    assert re.search(r"access of 0x\w+ in model_invoke is not aligned", message)
+
+
+def test_words_need_no_alignment_where_the_core_says_so(write):
+    folder = write("INVOKE { volatile uint32_t *p = (void *)((uint8_t *)arena + 2); *p = 3; return *p - 3; }")
+    emulate(folder, "cortex-m4", samples(1))
+
+
+def test_a_package_with_its_sources_below(write):
+    folder = write(DENSE)
+    (folder / "src").mkdir()
+    for path in folder.glob("model.*"):
+        path.rename(folder / "src" / path.name)
+    (folder / "selftest.c").write_text("int main(void) { return 0; }")
+    np.testing.assert_array_equal(emulate(folder, "cortex-m4", samples(2)).outputs, dense(samples(2)))
 
 
 def test_a_model_that_fails(write):

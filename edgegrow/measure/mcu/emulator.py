@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def emulate(
         request = {
             **_request(firmware, [address for _, address in functions]),
             "library": str(compile_counter(folder)),
-            "max_instructions": max_instructions,
+            "limit": max_instructions,
             "seconds": seconds,
         }
         header, arrays = _run(package, request, [*_segments(firmware), samples])
@@ -150,7 +151,7 @@ def emulate(
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
         identity=Identity(
-            runtime="unicorn", version=header["version"], compiler=firmware.compiler, cpu=chosen.cpu
+            runtime="unicorn", version=version("unicorn"), compiler=firmware.compiler, cpu=chosen.cpu
         ),
     )
 
@@ -163,7 +164,7 @@ def _check_sizes(
             raise InputError(f"emulator: {name} of {value} bytes: give 1024 to {MAX_MEMORY_BYTES}")
     if not 64 <= stack_bytes <= ram_bytes or stack_bytes % 16:
         raise InputError(f"emulator: stack of {stack_bytes} bytes: give 64 to {ram_bytes}, a multiple of 16")
-    if max_instructions < 1 or seconds < 1:
+    if not 1 <= max_instructions < 2**63 or seconds < 1:
         raise InputError("emulator: it takes 1 instruction or more, and 1 s or more")
 
 
@@ -179,6 +180,7 @@ def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
     symbols, core = firmware.elf.symbols, firmware.core
     return {
         "isa": core.isa,
+        "aligned": core.name == "cortex-m0plus",
         "model": core.model,
         "flash": {"base": core.flash_base, "bytes": firmware.flash_bytes},
         "ram": {"base": core.ram_base, "bytes": firmware.ram_bytes},
@@ -239,6 +241,8 @@ def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int) -
         return f"it took more than {max_instructions} instructions, {where}: it may loop"
     if kind == "blocks":
         return f"it has more than {machine.MAX_BLOCKS} blocks of code that run"
+    if kind == "unaligned":
+        return f"its access of {fault['address']:#x} {where} is not aligned, as {core.cpu} needs it"
     bottom = core.ram_base - fault.get("address", 0)
     if kind in ("read", "write") and 0 < bottom <= OVERFLOW_BYTES and fault["sp"] <= core.ram_base + 256:
         return f"its stack overflowed {where}: it needs more than {firmware.stack_bytes} bytes"

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MAX_BLOCKS = 65536
-"""Blocks of code that are counted at most; reference models have some thousand."""
+"""Blocks of code that are counted at most."""
 
 EXTRA_BYTES = 2**29
 """Memory that the emulator may take beyond that of the machine and the counters."""
@@ -27,16 +27,13 @@ EXTRA_BYTES = 2**29
 TRANSLATION_BYTES = 2**25
 """Memory for translated code; it is emptied when it is full."""
 
-STOPPED = {1: "instructions", 2: "blocks", 3: "fetch"}
+STOPPED = {1: "instructions", 2: "blocks", 3: "fetch", 4: "unaligned"}
 """Why the block counter has stopped an inference: ``enum`` of counter.c."""
 
 PAINT = 0xA5A5A5A5
 """What unused stack holds."""
 
 NOWHERE = 2**64 - 1
-
-ROW = ("inference", "operator", "block", "runs", "fallen")
-"""Columns of the counts that are returned."""
 
 
 class Counter(ctypes.Structure):
@@ -46,22 +43,16 @@ class Counter(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("read", "read_register", "stop")),
         *((name, ctypes.c_void_p) for name in ("blocks", "first", "counts", "starts")),
         *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "halt", "limit")),
-        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators", "link_register", "riscv")),
-        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end")),
+        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators")),
+        *((name, ctypes.c_uint32) for name in ("link_register", "program_counter", "riscv", "aligned")),
+        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end", "address")),
         ("fallen", ctypes.c_void_p),
         *((name, ctypes.c_uint32) for name in ("blocks_used", "operator", "failed")),
     )
 
 
-BLOCK = np.dtype(
-    [
-        ("address", "<u8"),
-        ("size_bytes", "<u4"),
-        ("instructions", "<u4"),
-        ("operator", "<u4"),
-        ("next", "<u4"),
-    ]
-)
+_COUNTS = ("size_bytes", "instructions", "operator", "next")
+BLOCK = np.dtype([("address", "<u8"), *((name, "<u4") for name in _COUNTS)])
 """``struct block`` of counter.c."""
 
 
@@ -74,24 +65,32 @@ class Fault(Exception):
 
 
 class Machine:
-    """One core with its memories and a firmware."""
+    """One core with its memories and a firmware.
 
-    def __init__(self, request: dict[str, Any], segments: list[np.ndarray]) -> None:
+    Parameters
+    ----------
+    request : dict
+    segments : list of ndarray
+        uint8, what stands in flash at the request's ``segments``.
+    checked : bool
+        Whether to refuse unaligned accesses that the core would refuse; it takes several times as long.
+    """
+
+    def __init__(self, request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> None:
         import unicorn
         from unicorn import arm_const, riscv_const
 
         self.request = request
         self.riscv = request["isa"] == "riscv"
-        self.engine: Any  # the binding declares no control calls
-        constants: Any = riscv_const if self.riscv else arm_const
+        self.engine: Any  # declared without its control calls
+        constants: Any
         if self.riscv:
-            names = ("A0", "A1", "A2", "SP", "RA", "PC")
+            isa, names, constants = "RISCV", ("A0", "A1", "A2", "SP", "RA", "PC"), riscv_const
             self.engine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
         else:
-            names = ("R0", "R1", "R2", "SP", "LR", "PC")
+            isa, names, constants = "ARM", ("R0", "R1", "R2", "SP", "LR", "PC"), arm_const
             self.engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-        prefix = "UC_RISCV_REG_" if self.riscv else "UC_ARM_REG_"
-        self.registers = [getattr(constants, prefix + name) for name in names]
+        self.registers = [getattr(constants, f"UC_{isa}_REG_{name}") for name in names]
         self.engine.ctl_set_cpu_model(getattr(constants, request["model"]))
         self.engine.ctl_set_tcg_buffer_size(TRANSLATION_BYTES)
         self._map(request["flash"], unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
@@ -101,11 +100,13 @@ class Machine:
         self.fault: Fault | None = None
         self.engine.hook_add(unicorn.UC_HOOK_MEM_INVALID, self._invalid)
         self.kinds = {
-            **dict.fromkeys((unicorn.UC_MEM_READ_UNMAPPED, unicorn.UC_MEM_READ_PROT), "read"),
-            **dict.fromkeys((unicorn.UC_MEM_WRITE_UNMAPPED, unicorn.UC_MEM_WRITE_PROT), "write"),
-            **dict.fromkeys((unicorn.UC_MEM_FETCH_UNMAPPED, unicorn.UC_MEM_FETCH_PROT), "fetch"),
+            getattr(unicorn, f"UC_MEM_{kind.upper()}_{why}"): kind
+            for kind in ("read", "write", "fetch")
+            for why in ("UNMAPPED", "PROT")
         }
-        self._hook_blocks(unicorn.UC_HOOK_BLOCK)
+        self._count_blocks(unicorn.UC_HOOK_BLOCK)
+        if checked:
+            self._hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, "edgegrow_on_access")
 
     def _map(self, memory: dict[str, int], rights: int) -> None:
         # Unicorn maps whole pages of 4 kB: a program may touch up to 4095 bytes more than there are.
@@ -119,50 +120,44 @@ class Machine:
         pc, sp = (self.engine.reg_read(self.registers[i]) for i in (5, 3))
         return Fault(kind, pc=pc & ~1, sp=sp, **facts)
 
-    def _hook_blocks(self, kind: int) -> None:
+    def _count_blocks(self, kind: int) -> None:
         from unicorn.unicorn_py3 import unicorn as binding
 
         # Prototypes of our own: those of the binding belong to it.
-        library = ctypes.CDLL(binding.uclib._name)
-        self.library = ctypes.CDLL(self.request["library"])
+        self.unicorn = ctypes.CDLL(binding.uclib._name)
+        self.callbacks = ctypes.CDLL(self.request["library"])
         flash, operators = self.request["flash"], self.request["operators"]
         self.blocks = np.zeros(MAX_BLOCKS, BLOCK)
         self.first = np.zeros(flash["bytes"] // 2 + 1, np.uint32)
         self.counts = np.zeros((MAX_BLOCKS, len(operators) + 1, 2), np.uint64)
         self.starts = np.array([*operators, 0], np.uint64)
-        pointers = {
-            name: ctypes.cast(getattr(library, function), ctypes.c_void_p)
-            for name, function in (
-                ("read", "uc_mem_read"),
-                ("read_register", "uc_reg_read"),
-                ("stop", "uc_emu_stop"),
-            )
-        }
+        functions = {"read": "uc_mem_read", "read_register": "uc_reg_read", "stop": "uc_emu_stop"}
+        pointers = {k: ctypes.cast(getattr(self.unicorn, v), ctypes.c_void_p) for k, v in functions.items()}
         arrays = {name: getattr(self, name).ctypes.data for name in ("blocks", "first", "counts", "starts")}
         self.counter = Counter(
             **pointers,
             **arrays,
+            **{name: self.request[name] for name in ("halt", "limit", "aligned")},
             code_base=flash["base"],
             code_bytes=flash["bytes"],
-            halt=self.request["halt"],
-            limit=self.request["max_instructions"],
             max_blocks=MAX_BLOCKS,
             operators=len(operators),
             link_register=self.registers[4],
+            program_counter=self.registers[5],
             riscv=self.riscv,
         )
-        self.hook = ctypes.c_size_t()
-        library.uc_hook_add.argtypes = (
-            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
-            *(ctypes.c_uint64, ctypes.c_uint64),
-        )
-        callback = ctypes.cast(self.library.edgegrow_on_block, ctypes.c_void_p)
-        # An end below the begin: everywhere.
-        failed = library.uc_hook_add(
-            self.engine._uch, ctypes.byref(self.hook), kind, callback, ctypes.addressof(self.counter), 1, 0
-        )
-        if failed:
-            raise RuntimeError(f"uc_hook_add failed: {failed}")
+        self._hook(kind, "edgegrow_on_block")
+
+    def _hook(self, kind: int, name: str) -> None:
+        """Have a compiled callback called, everywhere."""
+        add = self.unicorn.uc_hook_add
+        pointer, address = ctypes.c_void_p, ctypes.c_uint64
+        add.argtypes = (pointer, pointer, ctypes.c_int, pointer, pointer, address, address)
+        hook, callback = ctypes.c_size_t(), ctypes.cast(getattr(self.callbacks, name), pointer)
+        counter = ctypes.addressof(self.counter)
+        # An end below the begin means everywhere.
+        if add(self.engine._uch, ctypes.byref(hook), kind, callback, counter, 1, 0):
+            raise RuntimeError("uc_hook_add failed")
 
     def _run(self, start: int, until: int) -> None:
         """Run from one address until another, or raise how the program went astray."""
@@ -177,7 +172,7 @@ class Machine:
         except unicorn.UcError as error:
             raise self.fault or self._astray("exception", code=error.errno) from None
         if counter.failed:
-            raise self._astray(STOPPED[counter.failed])
+            raise self._astray(STOPPED[counter.failed], address=counter.address)
         if self.engine.reg_read(self.registers[5]) & ~1 != until:
             raise self._astray("exception")
 
@@ -217,6 +212,13 @@ class Machine:
         return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
 
 
+def started(request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> Machine:
+    """Make a machine that has run its start-up code."""
+    machine = Machine(request, segments, checked)
+    machine.start_up()
+    return machine
+
+
 def limit_process(request: dict[str, Any]) -> None:
     """Bound this process's time and memory; it may write no file."""
     if hasattr(signal, "alarm"):
@@ -224,30 +226,30 @@ def limit_process(request: dict[str, Any]) -> None:
     if sys.platform == "linux":
         import resource
 
-        fields = Path("/proc/self/statm").read_text().split()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
         counters = MAX_BLOCKS * (len(request["operators"]) + 1) * 16 + MAX_BLOCKS * BLOCK.itemsize
         machine = 3 * request["flash"]["bytes"] + request["ram"]["bytes"] + TRANSLATION_BYTES
-        limit = int(fields[0]) * resource.getpagesize() + counters + machine + EXTRA_BYTES
+        # Twice: the machine that checks alignment may still be there.
+        limit = 2 * (counters + machine) + EXTRA_BYTES + pages * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+            resource.setrlimit(nothing, (0, 0))
 
 
 def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Emulate what a request asks for.
 
     Its arrays are the segments, and the inputs, int8 ``(n, input_bytes)``. The answer's are the outputs,
-    int8 ``(n, output_bytes)``; the blocks (`BLOCK`); and the counts, int64 ``(rows, 5)`` (`ROW`).
+    int8 ``(n, output_bytes)``; the blocks (`BLOCK`); and the counts, int64 ``(rows, 5)``:
+    inference, operator, block, how often it ran, and how often it then fell through.
     """
-    import unicorn
-
     limit_process(request)
     *segments, inputs = arrays
-    outputs, rows = [], []
-    inference = -1
+    outputs, rows, inference = [], [], 0
     try:
-        machine = Machine(request, segments)
-        machine.start_up()
+        if request["isa"] == "thumb":
+            started(request, segments, checked=True).infer(inputs[0])
+        machine = started(request, segments)
         for inference, x in enumerate(inputs):
             output, counts = machine.infer(x)
             outputs.append(output)
@@ -255,14 +257,14 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
     except Fault as fault:
         return {"fault": {**fault.facts, "inference": inference}}, []
     blocks = machine.blocks[: machine.counter.blocks_used + 1]
-    header = {"stack_bytes": machine.stack_used(), "version": unicorn.__version__}
+    header = {"stack_bytes": machine.stack_used()}
     return header, [np.stack(outputs), blocks.view(np.uint8), np.concatenate(rows)]
 
 
 def send(stream: BinaryIO, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
     """Write a header and arrays."""
-    forms = [[array.dtype.str, array.shape] for array in arrays]
-    stream.write(json.dumps({**header, "arrays": forms}).encode() + b"\n")
+    header = {**header, "arrays": [[array.dtype.str, array.shape] for array in arrays]}
+    stream.write(json.dumps(header).encode() + b"\n")
     for array in arrays:
         stream.write(array.tobytes())
     stream.flush()

@@ -59,7 +59,7 @@ def attribute(
     blocks : ndarray
         ``machine.BLOCK`` ``(blocks,)``.
     rows : ndarray
-        Counts, int64 ``(rows, 5)``: ``machine.ROW``.
+        Counts, int64 ``(rows, 5)``, as ``machine.answer`` gives them.
     n : int
         Inferences.
 

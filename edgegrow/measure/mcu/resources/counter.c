@@ -24,14 +24,15 @@ struct counter {
     uint64_t *counts;       /* (max_blocks, operators + 1, 2): runs, and those that fell through */
     uint64_t *starts;       /* (operators,) addresses */
     uint64_t code_base, code_bytes, halt, limit;
-    uint32_t max_blocks, operators, link_register, riscv;
+    uint32_t max_blocks, operators, link_register, program_counter, riscv;
+    uint32_t aligned; /* whether every access must be aligned, as in ARMv6-M */
     /* What changes. */
-    uint64_t instructions, back, end;
+    uint64_t instructions, back, end, address;
     uint64_t *fallen;
     uint32_t blocks_used, operator, failed;
 };
 
-enum { TOO_LONG = 1, TOO_MANY_BLOCKS = 2, OUTSIDE = 3 };
+enum { TOO_LONG = 1, TOO_MANY_BLOCKS = 2, OUTSIDE = 3, UNALIGNED = 4 };
 
 static void give_up(struct counter *c, void *engine, uint32_t why)
 {
@@ -109,4 +110,26 @@ void edgegrow_on_block(void *engine, uint64_t address, uint32_t size, void *user
     c->instructions += b->instructions;
     if (c->instructions > c->limit)
         give_up(c, engine, TOO_LONG);
+}
+
+/* Unaligned accesses that the emulator lets pass and a core does not: all of them in ARMv6-M; elsewhere those
+ * of LDM, STM, LDRD and STRD, and of their relatives (ARMv7-M ARM, A3.2.1). */
+void edgegrow_on_access(void *engine, int kind, uint64_t address, int size, int64_t value, void *user)
+{
+    struct counter *c = user;
+    (void)kind, (void)value;
+    if (!(address & (uint64_t)(size - 1)) || c->failed)
+        return;
+    if (!c->aligned) {
+        uint32_t pc = 0;
+        uint8_t b[2] = {0, 0};
+        c->read_register(engine, (int)c->program_counter, &pc);
+        c->read(engine, pc & ~1u, b, 2);
+        const uint32_t half = b[0] | (uint32_t)b[1] << 8;
+        /* LDM and STM; those with 32 bits, LDRD, STRD and exclusive ones; PUSH and POP. */
+        if (half >> 12 != 0xc && half >> 9 != 0x74 && (half & 0xf600) != 0xb400)
+            return;
+    }
+    c->address = address;
+    give_up(c, engine, UNALIGNED);
 }
