@@ -160,6 +160,57 @@ def test_counts_and_cycles_of_assembly_equal_those_by_hand(write):
     assert loop.cycles == (1 + 100 * (2 + 1 + 1 + 1 + 1 + 3) - 2 + 3 + 3,) * 3
 
 
+@pytest.mark.parametrize(
+    ("core", "code", "instructions", "cycles"),
+    [
+        # POP takes 3 + 2 with the program counter, 1 + 2 without; loads do not overlap; BX is not reached.
+        ("cortex-m0plus", "push {r4, lr}; push {r0, r1}; pop {r0, r1}; pop {r4, pc}", 4, 3 + 3 + 3 + 5),
+        (
+            "cortex-m0plus",
+            "ldr r0, [sp]; ldr r1, [sp, #4]; muls r0, r1; mrs r0, control; bx lr",
+            5,
+            2 + 2 + 1 + 3 + 2,
+        ),
+        ("cortex-m0plus", "cmp r0, r0; beq 1f; nop; 1: bne 1b; b 2f; nop; 2: bx lr", 5, 1 + 2 + 1 + 2 + 2),
+        (
+            "cortex-m3",
+            "umull r0, r1, r2, r3; mla r0, r1, r2, r3; smlal r0, r1, r2, r3; bx lr",
+            4,
+            4 + 2 + 5 + 3,
+        ),
+        (
+            "cortex-m4",
+            "umull r0, r1, r2, r3; mla r0, r1, r2, r3; smlal r0, r1, r2, r3; bx lr",
+            4,
+            1 + 1 + 1 + 3,
+        ),
+        (
+            "cortex-m4",
+            "push {r4, lr}; ldr r0, [sp, #4]; mov r1, sp; ldm r1, {r2, r3}; pop {r4, pc}",
+            5,
+            3 + 2 + 1 + 3 + 5,
+        ),
+        # The second load needs the address that the first one loads.
+        (
+            "cortex-m4",
+            "mov r1, sp; str r1, [sp, #-4]; ldr r0, [sp, #-4]; ldr r0, [r0]; ldrd r2, r3, [sp, #-8]; bx lr",
+            6,
+            1 + 1 + 2 + 2 + 3 + 3,
+        ),
+    ],
+)
+def test_cycles_by_the_cores_tables(write, core, code, instructions, cycles):
+    body = "".join(f'"{line.strip()}\\n"' for line in code.replace(": ", ":; ").split(";"))
+    folder = write(
+        f"""
+        __attribute__((naked)) void op_00_code(void) {{ __asm__ volatile({body}); }}
+        INVOKE {{ op_00_code(); return 0; }}
+        """
+    )
+    work = emulate(folder, core, samples(1)).operators[0]
+    assert (work.instructions, work.cycles) == ((instructions,), (cycles,))
+
+
 def test_work_called_by_an_operator_is_its_own(write):
     folder = write(
         """

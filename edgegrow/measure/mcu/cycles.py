@@ -6,11 +6,15 @@ either taken or falls through, and both are counted.
 
 Sources
 -------
-Cortex-M0+: Arm DDI 0484C, table 3-1; single-cycle multiplier. Cortex-M3: Arm DDI 0337I, table 3-1. Cortex-M4:
-Arm DDI 0439, table 3-1 and section 3.3.3 (loads that follow each other). Arm publishes no table for the
-Cortex-M33: it is given the M4's, of which measured nRF5340 boards took 1.02 to 1.06 times as many cycles.
-Nothing is published for the Cortex-M7, which issues two instructions at once, and for RISC-V cores it depends
-on the maker: these have no model.
+Cortex-M0+: Arm DDI 0484C, table 3-1; single-cycle multiplier. Cortex-M3: Arm DDI 0337I, table 3-1 and
+"Load/store timings". Cortex-M4: Arm DDI 0439, the same. Arm publishes no table for the Cortex-M33: it is
+given the M4's, which has been found near a measured nRF5340 (1.02 to 1.06 times such a model's cycles, with
+CMSIS-NN's kernels). Nothing is published for the Cortex-M7, which issues two instructions at once, and for
+RISC-V cores it depends on the maker: these have no model.
+
+Not modelled: a cycle that a load or store waits for an address just computed, contention of literal loads
+with the fetch unit, 32-bit instructions that are not aligned, operands that shorten multiplications and
+divisions.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ class Timings:
     refill : int
         Cycles that a taken branch takes longer than one that is not: the pipeline is filled again.
     return_refill : int
-        The same after a ``POP`` or ``LDR`` into the program counter.
+        The same after a ``POP`` into the program counter.
     call : int
         Of ``BL``, altogether.
     load, next_load : int
-        Of a load, and of one that follows another load or store and does not wait for its result.
+        Of a load, and of one that follows another load.
     store : int
     multiply_long, accumulate, accumulate_long, divide : int
         Of ``SMULL``, ``MLA``, ``SMLAL`` and ``SDIV``; where the table gives a range, a value within it.
@@ -76,6 +80,9 @@ LONG_ACCUMULATES = {"smlal", "umlal", "umaal"}
 DIVIDES = {"sdiv", "udiv"}
 SPECIAL = {"mrs", "msr", "dsb", "dmb", "isb"}
 TABLES = {"tbb", "tbh"}
+TABLE_CYCLES, LOADED_REFILL = 6, 3
+"""Cycles of ``TBB``; refilling after ``LDR`` into the program counter: both wait for the load."""
+
 BRANCHES = {"b", "bx", "blx", "cbz", "cbnz"}
 
 
@@ -148,11 +155,11 @@ class CycleModel:
         if name == "bl":
             return 1, timings.call - 1
         if name in TABLES:
-            return 2, timings.refill
+            return TABLE_CYCLES, 0
         if name in LOADS:
-            return self._load(instruction, before), timings.return_refill if to_pc else 0
+            return self._load(instruction, before), LOADED_REFILL if to_pc else 0
         if name in STORES:
-            return timings.store, 0
+            return timings.store + self._waits(instruction, before), 0
         if name in PAIRS:
             return 3, 0
         if name in MULTIPLES:
@@ -172,15 +179,20 @@ class CycleModel:
         return cycles, timings.refill if to_pc else 0
 
     def _load(self, instruction: Any, before: Any) -> int:
-        """Time a load: its address phase overlaps the data phase of a load or store just before it."""
-        if before is None or before.insn_name() not in LOADS | STORES:
+        """Time a load: its address phase overlaps the data phase of a load just before it."""
+        if before is None or before.insn_name() not in LOADS:
             return self._timings.load
-        if before.insn_name() in LOADS:
-            loaded = before.operands[0].reg
-            for operand in instruction.operands:
-                if operand.type == self._memory and loaded in (operand.mem.base, operand.mem.index):
-                    return self._timings.load
-        return self._timings.next_load
+        return self._timings.next_load + self._waits(instruction, before)
+
+    def _waits(self, instruction: Any, before: Any) -> int:
+        """Cycles that a load or store waits for an address which the load before it has read."""
+        if before is None or before.insn_name() not in LOADS:
+            return 0
+        loaded = before.operands[0].reg
+        addresses = (o.mem for o in instruction.operands if o.type == self._memory)
+        depends = any(loaded in (address.base, address.index) for address in addresses)
+        # Where loads do not overlap, the address is there in time.
+        return self._timings.load - self._timings.next_load if depends else 0
 
 
 def has_model(core: Core) -> bool:
