@@ -112,7 +112,7 @@ def overflow(op: Operator) -> str | None:
         case Logistic():
             fits = 2**-25 <= source <= 8
         case HardSwish():
-            fits = source < 512 and source <= 128 * out
+            fits = source < 512 and np.float32(source) / np.float32(128) / np.float32(out) < 1
         case _:
             return None
     return None if fits else "its scales differ too much for 32-bit arithmetic: quantize the model again"

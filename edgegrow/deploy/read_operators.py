@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +46,8 @@ _ACTIVATIONS: dict[int, Activation] = {
     tflite.ActivationFunctionType.RELU: "relu",
     tflite.ActivationFunctionType.RELU6: "relu6",
 }
-_LARGEST_WINDOW = 2**11  # elements along an axis
+_LARGEST_STEP = 2**11  # elements along an axis
+_LARGEST_WINDOW = 2**16  # elements
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _activation(options: Any) -> Activation:
 
 def _window(options: Any, size: tuple[int, int]) -> Window:
     stride = options.stride_h, options.stride_w
-    if not all(1 <= n <= _LARGEST_WINDOW for n in (*size, *stride)):
+    if not all(1 <= n <= _LARGEST_STEP for n in (*size, *stride)) or prod(size) > _LARGEST_WINDOW:
         raise InputError(f"its window {size} and stride {stride} are out of range: export the model again")
     if (getattr(options, "dilation_h", 1), getattr(options, "dilation_w", 1)) != (1, 1):
         raise UnsupportedError("it is dilated: use a larger kernel or a stride instead")
