@@ -12,7 +12,7 @@ from math import frexp, prod
 import numpy as np
 
 from edgegrow.deploy.foreign import HardSwish, Logistic, Mean, Mul, Relu, Softmax
-from edgegrow.deploy.operators import Add, Array, FullyConnected, Operator, Pool, Weighted
+from edgegrow.deploy.operators import Add, Array, Operator, Pool, Weighted
 
 ADD_SHIFT = 20
 """Bits by which `Add` widens its inputs."""
@@ -54,8 +54,6 @@ def rounding_shift(x: Array, bits: Array | int) -> Array:
 def multipliers(op: Weighted) -> list[tuple[int, int]]:
     """Fixed-point multipliers from accumulator to output: one an output channel, or one of a linear layer."""
     step, out = op.inputs[0].scale, op.output.scale
-    if isinstance(op, FullyConnected):  # TFLM multiplies these two as float32
-        return [fixed_point(float(np.float32(step) * op.weight_scales[0]) / out)]
     return [fixed_point(step * float(scale) / out) for scale in op.weight_scales]
 
 
@@ -112,7 +110,7 @@ def overflow(op: Operator) -> str | None:
         case Logistic():
             fits = 2**-25 <= source <= 8
         case HardSwish():
-            fits = source < 512 and np.float32(source) / np.float32(128) / np.float32(out) < 1
+            fits = source < 512 and bool(np.float32(source) / np.float32(128) < np.float32(out))
         case _:
             return None
     return None if fits else "its scales differ too much for 32-bit arithmetic: quantize the model again"

@@ -141,6 +141,9 @@ class Flatbuffer:
                     raise InputError(
                         f"{what}: a text of {length:,} bytes is too long: export the model again"
                     )
+                self._check(start + length, 1, 1, what)
+                if self.data[start + length]:  # programs in C read up to a zero
+                    raise _damaged(what, start + length)
                 return self.data[start : start + length]
             case "vector":
                 length, start = self._vector(target, slot.content.itemsize, what)

@@ -1,4 +1,7 @@
-"""What edgegrow reads of a TensorFlow Lite file: the tables and fields of its schema, by their numbers."""
+"""What edgegrow reads of a TensorFlow Lite file: the tables and fields of its schema, by their numbers.
+
+Names and notes are read so that damage in them is found too, which other programs would stumble over.
+"""
 # ruff: noqa: RUF009 - the calls in the dataclasses only describe fields
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ class OperatorCode:
 class Quantization:
     """Scales and zero points of a tensor: one, or one a channel along `axis`."""
 
+    minimum: Array = vector(0, "<f4")
+    maximum: Array = vector(1, "<f4")
     scale: Array = vector(2, "<f4")
     zero_point: Array = vector(3, "<i8")
     details_type: int = scalar(4, "u1")
@@ -38,6 +43,7 @@ class TensorTable:
     shape: Array = vector(0, "<i4")
     type: int = scalar(1, "i1")
     buffer: int = scalar(2, "<u4")
+    name: bytes = text(3)
     quantization: Quantization | None = table(4, Quantization)
     is_variable: bool = scalar(5, "?", False)
     sparsity: TableAt | None = table(6, TableAt)
@@ -63,6 +69,7 @@ class SubGraph:
     inputs: Array = vector(1, "<i4")
     outputs: Array = vector(2, "<i4")
     operators: tuple[OperatorTable, ...] = tables(3, OperatorTable)
+    name: bytes = text(4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +82,42 @@ class BufferTable:
 
 
 @dataclass(frozen=True, eq=False)
+class Note:
+    """A name for a buffer of anything."""
+
+    name: bytes = text(0)
+    buffer: int = scalar(1, "<u4")
+
+
+@dataclass(frozen=True, eq=False)
+class NamedTensor:
+    """A name for an input or an output."""
+
+    name: bytes = text(0)
+    tensor: int = scalar(1, "<u4")
+
+
+@dataclass(frozen=True, eq=False)
+class Signature:
+    """Names for the ends of a graph."""
+
+    inputs: tuple[NamedTensor, ...] = tables(0, NamedTensor)
+    outputs: tuple[NamedTensor, ...] = tables(1, NamedTensor)
+    key: bytes = text(2)
+
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """The root of a file."""
 
     version: int = scalar(0, "<u4")
     operator_codes: tuple[OperatorCode, ...] = tables(1, OperatorCode)
     subgraphs: tuple[SubGraph, ...] = tables(2, SubGraph)
+    description: bytes = text(3)
     buffers: tuple[BufferTable, ...] = tables(4, BufferTable)
+    note_buffers: Array = vector(5, "<i4")
+    notes: tuple[Note, ...] = tables(6, Note)
+    signatures: tuple[Signature, ...] = tables(7, Signature)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,11 @@ import pytest
 from foreign_files import Chain, every_operator
 from interpreters import LiteRT, tflm
 
+from edgegrow.deploy.fixed_point import fixed_point, multiply
 from edgegrow.deploy.graph import (
     AveragePool2D,
     Concatenation,
+    FullyConnected,
     Graph,
     HardSwish,
     Logistic,
@@ -122,6 +124,24 @@ def test_litert_takes_every_operator():
     exact, fast = simulate(graph, q), LiteRT(tflite_bytes(graph)).run(q)
     assert exact.std(axis=0).min() > 0.5
     assert np.abs(exact.astype(int) - fast).max() <= 12
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_products_of_scales_are_not_rounded(seed):
+    """TFLM multiplies the scales in float64: here are the rare sums that tell it from float32."""
+    rng = np.random.default_rng(seed)
+    step, weight_step, out = (
+        float(np.float32(2 ** rng.uniform(*ends))) for ends in ((-6, -2), (-9, -6), (-2, 2))
+    )
+    sums = np.arange(-1_500_000, 1_500_000)
+    rounded = fixed_point(float(np.float32(step) * np.float32(weight_step)) / out)
+    exact = fixed_point(step * weight_step / out)
+    telling = sums[multiply(sums, *rounded) != multiply(sums, *exact)][:100]
+    x, y = Tensor("x", (1, 4), step, 0), Tensor("y", (1, len(telling) + 1), out, 0)
+    bias = np.r_[telling, 0].astype(np.int32)
+    scales = np.array([weight_step], np.float32)
+    op = FullyConnected("op", (x,), y, np.zeros((len(bias), 4), np.int8), bias, weight_scales=scales)
+    equal(Graph(x, y, (op,)))
 
 
 X = Tensor("x", (1, 4, 4, 2), 0.5, 3)
