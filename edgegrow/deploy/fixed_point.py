@@ -63,15 +63,13 @@ def rescaling(op: Mul | Relu | Mean) -> tuple[int, int]:
     The multiplier of `Mean` divides by the number of its elements too.
     """
     first, out = op.inputs[0].scale, op.output.scale
-    match op:
-        case Mul():
-            return fixed_point(first * op.inputs[1].scale / out)
-        case Relu():  # TFLM divides these two as float32
-            return fixed_point(float(np.float32(first) / np.float32(out)))
-        case _:
-            fraction, shift = fixed_point(first / out)
-            room = min(op.count.bit_length() - 1, 32, 31 + shift)
-            return (fraction << room) // op.count, shift - room
+    if isinstance(op, Mul):
+        return fixed_point(first * op.inputs[1].scale / out)
+    fraction, shift = fixed_point(first / out)
+    if isinstance(op, Relu):
+        return fraction, shift
+    room = min(op.count.bit_length() - 1, 32, 31 + shift)
+    return (fraction << room) // op.count, shift - room
 
 
 def clamp_limits(op: Weighted | Add | Pool | Mul | Relu) -> tuple[int, int]:

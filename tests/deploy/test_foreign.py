@@ -7,6 +7,7 @@ from edgegrow.deploy.fixed_point import fixed_point, multiply
 from edgegrow.deploy.graph import (
     AveragePool2D,
     Concatenation,
+    Conv2D,
     FullyConnected,
     Graph,
     HardSwish,
@@ -137,11 +138,33 @@ def test_products_of_scales_are_not_rounded(seed):
     rounded = fixed_point(float(np.float32(step) * np.float32(weight_step)) / out)
     exact = fixed_point(step * weight_step / out)
     telling = sums[multiply(sums, *rounded) != multiply(sums, *exact)][:100]
-    x, y = Tensor("x", (1, 4), step, 0), Tensor("y", (1, len(telling) + 1), out, 0)
     bias = np.r_[telling, 0].astype(np.int32)
-    scales = np.array([weight_step], np.float32)
-    op = FullyConnected("op", (x,), y, np.zeros((len(bias), 4), np.int8), bias, weight_scales=scales)
-    equal(Graph(x, y, (op,)))
+    n = len(bias)
+    x, y = Tensor("x", (1, 4), step, 0), Tensor("y", (1, n), out, 0)
+    scale = np.array([weight_step], np.float32)
+    equal(Graph(x, y, (FullyConnected("op", (x,), y, np.zeros((n, 4), np.int8), bias, weight_scales=scale),)))
+    x, y = Tensor("x", (1, 1, 1, 4), step, 0), Tensor("y", (1, 1, 1, n), out, 0)
+    weight, scales, window = (
+        np.zeros((n, 1, 1, 4), np.int8),
+        np.repeat(scale, n),
+        Window((1, 1), (1, 1), "SAME"),
+    )
+    equal(Graph(x, y, (Conv2D("op", (x,), y, weight, bias, weight_scales=scales, window=window),)))
+
+
+def test_quotients_of_scales_are_not_rounded():
+    """As above, of a ReLU alone."""
+    q, told = np.arange(-128, 128, dtype=np.int8)[None], 0
+    for seed in range(600):
+        step, out = (float(np.float32(2**n)) for n in np.random.default_rng(seed).uniform(-6, -2, 2))
+        rounded, exact = fixed_point(float(np.float32(step) / np.float32(out))), fixed_point(step / out)
+        if (multiply(np.arange(256), *rounded) == multiply(np.arange(256), *exact)).all():
+            continue
+        x, y = Tensor("x", (1, 256), step, -128), Tensor("y", (1, 256), out, -128)
+        graph = Graph(x, y, (Relu("op", (x,), y),))
+        np.testing.assert_array_equal(simulate(graph, q), tflm(tflite_bytes(graph), q))
+        told += 1
+    assert told
 
 
 X = Tensor("x", (1, 4, 4, 2), 0.5, 3)
