@@ -144,7 +144,8 @@ def _parameters(call: Call, source: Tensor, weight: Array, scales: Array, output
     bias = np.zeros(outputs, np.int32)
     if len(call.inputs) > 2 and call.inputs[2] != -1:
         # In float64, where the product of float32 scales does not underflow.
-        bias = call.tensors.bias(call.inputs[2], source.scale * scales.astype(float)).astype(np.int32)
+        expected = source.scale * scales.astype(float)
+        bias = call.tensors.bias(call.inputs[2], outputs, expected).astype(np.int32)
     if weight.ndim == 4:
         scales = np.broadcast_to(scales, outputs)
     return {"weight": weight, "bias": bias, "weight_scales": scales}
@@ -188,11 +189,15 @@ def _softmax(call: Call) -> Operator:
 
 def _reshape(call: Call) -> Operator:
     common = call.common(constants=1, optional=1)
-    if len(call.inputs) > 1:
+    options = call.options(OptionsKind.ReshapeOptions, schema.ReshapeOptions)
+    wanted = options.shape if options is not None else np.empty(0, np.int32)
+    if len(call.inputs) > 1:  # which runtimes prefer to the options
         wanted = call.tensors.constant(call.inputs[1], tflite.TensorType.INT32)
-        shape = common["output"].shape
-        if wanted.shape != (len(shape),) or any(n not in (-1, m) for n, m in zip(wanted, shape, strict=True)):
-            raise InputError(f"its output has shape {shape}, but it asks for another: export the model again")
+    shape = common["output"].shape
+    if wanted.size and (
+        wanted.shape != (len(shape),) or any(n not in (-1, m) for n, m in zip(wanted, shape, strict=True))
+    ):
+        raise InputError(f"its output has shape {shape}, but it asks for another: export the model again")
     return Reshape(**common)
 
 

@@ -99,21 +99,26 @@ class Tensors:
             raise UnsupportedError(f"tensor {index}: weights need zero points 0: quantize symmetrically")
         return values, quantization.scale.astype(np.float32)
 
-    def bias(self, index: int, expected: Array) -> Array:
-        """Bias int32, one an output channel, whose scales, if given, must be `expected`."""
+    def bias(self, index: int, outputs: int, expected: Array) -> Array:
+        """Bias int32 of so many outputs, whose scales, if given, must be `expected`."""
         values = self.constant(index, tflite.TensorType.INT32)
-        if values.ndim != 1:
-            raise InputError(f"tensor {index}: a bias has 1 axis, not {values.ndim}: export the model again")
+        if values.shape != (outputs,):
+            raise InputError(
+                f"tensor {index}: a bias of {outputs} outputs has shape {values.shape}: export it again"
+            )
         quantization = self._quantization(index)
         if quantization is None or not len(quantization.scale):
             return values
-        if len(quantization.scale) not in (1, len(expected)) or not np.allclose(
-            quantization.scale.astype(float), expected, rtol=1e-4, atol=1e-38
+        scales = quantization.scale
+        if (
+            len(scales) not in (1, len(expected))
+            or not np.isfinite(scales).all()
+            or not np.allclose(scales.astype(float), expected, rtol=1e-4, atol=1e-38)
         ):
             raise InputError(
                 f"tensor {index}: a bias's scale is input scale times weight scale: quantize the model again"
             )
-        if len(quantization.zero_point) != len(quantization.scale) or quantization.zero_point.any():
+        if len(quantization.zero_point) != len(scales) or quantization.zero_point.any():
             raise InputError(f"tensor {index}: a bias needs zero points 0: quantize the model again")
         return values
 

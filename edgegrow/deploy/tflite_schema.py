@@ -59,6 +59,9 @@ class OperatorTable:
     outputs: Array = vector(2, "<i4")
     options_type: int = scalar(3, "u1")
     options: TableAt | None = table(4, TableAt)
+    custom_options: Array = vector(5, "u1")
+    mutated_inputs: Array = vector(7, "?")
+    intermediates: Array = vector(8, "<i4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +181,13 @@ class SoftmaxOptions:
     """Of SOFTMAX."""
 
     beta: float = scalar(0, "<f4")
+
+
+@dataclass(frozen=True, eq=False)
+class ReshapeOptions:
+    """Of RESHAPE, where it has no second input."""
+
+    shape: Array = vector(0, "<i4")
 
 
 @dataclass(frozen=True, eq=False)

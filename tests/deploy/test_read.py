@@ -217,6 +217,11 @@ def per_channel(_model, _graph, tensors, operators):
     quantization.scale, quantization.zeroPoint = [0.01] * 4, [0] * 4
 
 
+def short_bias(model, _graph, tensors, operators):
+    bias = tensors[operators[0].inputs[2]]
+    bias.shape, model.buffers[bias.buffer].data = [2], [0] * 8
+
+
 def tiny_step(_model, _graph, tensors, operators):
     tensors[operators[2].outputs[0]].quantization.scale = [1e-12]
 
@@ -270,6 +275,8 @@ NAN, INF = float("nan"), float("inf")
         (set_tensor(1, shape=[54]), r"weights have 4 axes"),
         (set_tensor(1, shape=[3, 3, 6, 1]), r"without groups"),
         (set_tensor(2, scale=[0.5] * 3), r"input scale times weight scale"),
+        (set_tensor(2, scale=[NAN] * 3), r"input scale times weight scale"),
+        (short_bias, r"operator 0 \(CONV_2D\): tensor \d+: a bias of 3 outputs has shape \(2,\)"),
         (set_tensor(2, zeroPoint=[0, 0, 1]), r"bias needs zero points 0"),
         (tiny_step, r"operator 2 \(FULLY_CONNECTED\): its scales differ too much"),
         (setting("model", "version", 2), r"schema version 2"),
