@@ -10,6 +10,18 @@ from math import prod
 
 import numpy as np
 
+from edgegrow.deploy.fixed_point import overflow
+from edgegrow.deploy.foreign import (
+    Concatenation,
+    HardSwish,
+    Logistic,
+    Mean,
+    Mul,
+    Pad,
+    Relu,
+    Reshape,
+    Softmax,
+)
 from edgegrow.deploy.operators import (
     Activation,
     Add,
@@ -33,15 +45,24 @@ __all__ = [
     "Add",
     "Array",
     "AveragePool2D",
+    "Concatenation",
     "Conv2D",
     "DepthwiseConv2D",
     "FloatGraph",
     "FullyConnected",
     "Graph",
+    "HardSwish",
+    "Logistic",
     "MaxPool2D",
+    "Mean",
+    "Mul",
     "Operator",
+    "Pad",
     "Pads",
     "Pool",
+    "Relu",
+    "Reshape",
+    "Softmax",
     "Tensor",
     "Weighted",
     "Window",
@@ -73,6 +94,12 @@ class _AnyGraph:
                     )
             if op.output.name in made:
                 raise InputError(f"operator {op.name}: its output {op.output.name} exists already")
+            if op.arity not in (None, len(op.inputs)) or not op.inputs:
+                raise InputError(
+                    f"operator {op.name}: it has {len(op.inputs)} inputs, not {op.arity or 'any'}"
+                )
+            if fault := op.fault:
+                raise InputError(f"operator {op.name}: {fault}")
             if op.output.shape != op.output_shape():
                 raise InputError(
                     f"operator {op.name}: its output has shape {op.output.shape}, not {op.output_shape()}"
@@ -122,13 +149,17 @@ class Graph(_AnyGraph):
         super()._check(op)
         if not (op.output.scale > 0 and np.isfinite(op.output.scale) and -128 <= op.output.zero_point <= 127):
             raise InputError(f"operator {op.name}: its output's scale or zero point is out of range")
-        if isinstance(op, Pool) and (op.output.scale, op.output.zero_point) != (
-            op.inputs[0].scale,
-            op.inputs[0].zero_point,
+        if op.keeps_quantization and any(
+            (tensor.scale, tensor.zero_point) != (op.output.scale, op.output.zero_point)
+            for tensor in op.inputs
         ):
-            raise InputError(f"operator {op.name}: pooling must keep the scale and zero point of its input")
-        if not isinstance(op, Weighted):
-            return
+            raise InputError(f"operator {op.name}: it must keep the scale and zero point of its input")
+        if isinstance(op, Weighted):
+            self._check_parameters(op)
+        if problem := overflow(op):
+            raise InputError(f"operator {op.name}: {problem}")
+
+    def _check_parameters(self, op: Weighted) -> None:
         if op.weight.dtype != np.int8 or op.bias.dtype != np.int32:
             raise InputError(f"operator {op.name}: it needs int8 weights and int32 biases")
         scales = 1 if isinstance(op, FullyConnected) else op.bias.size

@@ -30,6 +30,7 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
+from edgegrow.errors import UnsupportedError
 from edgegrow.files import write_atomic
 
 _OPSET = 13  # the first with per-channel scales; old runtimes read it too
@@ -113,7 +114,9 @@ class _Writer:
             case MaxPool2D(window=window):
                 result = self.node("MaxPool", *inputs, **_geometry(window, op.inputs[0]))
             case _:
-                raise AssertionError(op)
+                raise UnsupportedError(
+                    f"operator {op.name}: {type(op).__name__} cannot be written to ONNX: write a .tflite file"
+                )
         result = self.activated(result, getattr(op, "activation", "none"))
         self.node("QuantizeLinear", result, *self.quantization(op.output), output=op.output.name)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,11 @@ class Operator:
     inputs: tuple[Tensor, ...]
     output: Tensor
 
+    arity: ClassVar[int | None] = 1
+    """Number of inputs; None for one or more."""
+    keeps_quantization: ClassVar[bool] = False
+    """Whether scale and zero point of the output must be those of every input."""
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
@@ -97,6 +102,11 @@ class Operator:
     def output_shape(self) -> tuple[int, ...]:
         """Shape that the inputs give."""
         return self.inputs[0].shape
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the inputs or options, in words that follow the operator's name; or None."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +153,10 @@ class _Convolution(Weighted):
     def output_shape(self) -> tuple[int, ...]:
         return (1, *self.window.output_size(self.inputs[0].shape[1:3]), self.bias.size)
 
+    @property
+    def fault(self) -> str | None:
+        return not_a_map(self.inputs[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Conv2D(_Convolution):
@@ -179,17 +193,27 @@ class Add(Operator):
 
     activation: Activation = "none"
 
+    arity: ClassVar[int | None] = 2
+
 
 @dataclass(frozen=True, eq=False)
 class Pool(Operator):
     """Base of the pooling operators, whose output has the scale and zero point of their input."""
 
     window: Window
+    activation: Activation = "none"
+
+    keeps_quantization: ClassVar[bool] = True
 
     def output_shape(self) -> tuple[int, ...]:
         """Shape that the inputs give."""
         shape = self.inputs[0].shape
         return (1, *self.window.output_size(shape[1:3]), shape[3])
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the input, or None."""
+        return not_a_map(self.inputs[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,3 +224,8 @@ class AveragePool2D(Pool):
 @dataclass(frozen=True, eq=False)
 class MaxPool2D(Pool):
     """Maxima of windows."""
+
+
+def not_a_map(tensor: Tensor) -> str | None:
+    """Say what is wrong with a tensor that must be a map ``(1, h, w, c)``, or None."""
+    return None if len(tensor.shape) == 4 else f"its input must be a map (1, h, w, c), not {tensor.shape}"

@@ -6,11 +6,12 @@ twice, once to 32 bits and once by the shift.
 
 from __future__ import annotations
 
-from math import frexp, prod
+from math import prod
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from edgegrow.deploy.fixed_point import ADD_SHIFT, clamp_limits, fixed_point, multipliers, multiply
 from edgegrow.deploy.graph import (
     Add,
     Array,
@@ -25,10 +26,10 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
+from edgegrow.deploy.simulate_foreign import run_foreign
 from edgegrow.errors import InputError
 
 _CACHED = 2**18  # elements of the largest map computed at a time: the passes over it stay in the cache
-_ADD_SHIFT = 20
 
 
 def simulate(graph: Graph, x_int8: Array) -> Array:
@@ -65,38 +66,6 @@ def simulate(graph: Graph, x_int8: Array) -> Array:
     return outputs
 
 
-def fixed_point(real: float) -> tuple[int, int]:
-    """Express a positive multiplier as ``fraction * 2**(shift - 31)``, as TFLM's QuantizeMultiplier does.
-
-    Returns
-    -------
-    tuple of int
-        ``(fraction, shift)``, the fraction in ``2**30 .. 2**31 - 1``; both 0 below ``2**-32``.
-    """
-    mantissa, shift = frexp(real)
-    fraction = int(np.floor(mantissa * 2.0**31 + 0.5))
-    if fraction == 2**31:
-        fraction, shift = fraction // 2, shift + 1
-    return (0, 0) if shift < -31 else (fraction, shift)
-
-
-def multipliers(op: Weighted) -> list[tuple[int, int]]:
-    """Fixed-point multipliers from accumulator to output: one an output channel, or one of a linear layer."""
-    step, out = op.inputs[0].scale, op.output.scale
-    if isinstance(op, FullyConnected):  # TFLM multiplies these two as float32
-        return [fixed_point(float(np.float32(step) * op.weight_scales[0]) / out)]
-    return [fixed_point(step * float(scale) / out) for scale in op.weight_scales]
-
-
-def clamp_limits(op: Weighted | Add) -> tuple[int, int]:
-    """Least and greatest int8 output that the fused activation allows."""
-    zero_point = op.output.zero_point
-    low = -128 if op.activation == "none" else max(-128, zero_point)
-    if op.activation != "relu6":
-        return low, 127
-    return low, min(127, zero_point + int(np.floor(np.float32(6) / np.float32(op.output.scale) + 0.5)))
-
-
 def _run(op: Operator, inputs: list[Array]) -> Array:
     x = inputs[0]
     match op:
@@ -117,14 +86,15 @@ def _run(op: Operator, inputs: list[Array]) -> Array:
         case Add():
             return _add(op, inputs)
         case MaxPool2D(window=window):
-            return _windows(x, window, -128).max(axis=(4, 5))
+            return _windows(x, window, -128).max(axis=(4, 5)).clip(*clamp_limits(op))
         case AveragePool2D(window=window):
             sums = _windows(x.astype(np.int32), window, 0).sum(axis=(4, 5))
             counts = _windows(np.ones((1, *x.shape[1:3], 1), np.int32), window, 0).sum(axis=(4, 5))
             half = np.where(sums > 0, counts // 2, -(counts // 2))
-            return np.trunc((sums + half) / counts).astype(np.int8)  # C's division; float64 is exact enough
+            # C's division; float64 is exact enough.
+            return np.trunc((sums + half) / counts).clip(*clamp_limits(op)).astype(np.int8)
         case _:
-            raise AssertionError(op)
+            return run_foreign(op, inputs)
 
 
 def _windows(x: Array, window: Window, around: int) -> Array:
@@ -147,23 +117,15 @@ def _product(rows: Array, weight: Array, source: Tensor) -> Array:
 def _scaled(sums: Array, op: Weighted) -> Array:
     """Int8 outputs of accumulators without their bias, channels last."""
     fraction, shift = np.array(multipliers(op), np.int64).T
-    scaled = _multiply(sums.astype(np.int64) + op.bias, fraction, shift) + op.output.zero_point
+    scaled = multiply(sums.astype(np.int64) + op.bias, fraction, shift) + op.output.zero_point
     return scaled.clip(*clamp_limits(op)).astype(np.int8)
-
-
-def _multiply(x: Array, fraction: Array | int, shift: Array | int) -> Array:
-    """MultiplyByQuantizedMultiplier with double rounding: half up to 32 bits, then half away from zero."""
-    high = ((x << np.maximum(shift, 0)) * fraction + 2**30) >> 31
-    right = np.maximum(-np.asarray(shift), 0)
-    mask = (1 << right) - 1
-    return (high >> right) + ((high & mask) > (mask >> 1) + (high < 0))
 
 
 def _add(op: Add, inputs: list[Array]) -> Array:
     twice = 2 * max(tensor.scale for tensor in op.inputs)
     total: Array = np.zeros(1, np.int64)
     for tensor, x in zip(op.inputs, inputs, strict=True):
-        shifted = (x.astype(np.int64) - tensor.zero_point) << _ADD_SHIFT
-        total = total + _multiply(shifted, *fixed_point(tensor.scale / twice))
-    fraction, shift = fixed_point(twice / (2**_ADD_SHIFT * op.output.scale))
-    return (_multiply(total, fraction, shift) + op.output.zero_point).clip(*clamp_limits(op)).astype(np.int8)
+        shifted = (x.astype(np.int64) - tensor.zero_point) << ADD_SHIFT
+        total = total + multiply(shifted, *fixed_point(tensor.scale / twice))
+    fraction, shift = fixed_point(twice / (2**ADD_SHIFT * op.output.scale))
+    return (multiply(total, fraction, shift) + op.output.zero_point).clip(*clamp_limits(op)).astype(np.int8)

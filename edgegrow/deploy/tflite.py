@@ -16,37 +16,19 @@ import numpy as np
 import tflite
 
 from edgegrow.deploy.graph import (
-    Add,
     Array,
-    AveragePool2D,
-    Conv2D,
-    DepthwiseConv2D,
-    FullyConnected,
     Graph,
-    MaxPool2D,
+    Mean,
     Operator,
+    Pad,
+    Reshape,
     Tensor,
     Weighted,
-    Window,
 )
+from edgegrow.deploy.tflite_options import code_and_version, write_options
 from edgegrow.files import write_atomic
 
 _ALIGNMENT = 16  # of weights, which kernels read in vectors
-_ACTIVATIONS = {
-    "none": tflite.ActivationFunctionType.NONE,
-    "relu": tflite.ActivationFunctionType.RELU,
-    "relu6": tflite.ActivationFunctionType.RELU6,
-}
-_PADDINGS = {"SAME": tflite.Padding.SAME, "VALID": tflite.Padding.VALID}
-# The version of each operator that introduced int8, with per-channel scales where it has them.
-_CODES: dict[type[Operator], tuple[int, int]] = {
-    Conv2D: (tflite.BuiltinOperator.CONV_2D, 3),
-    DepthwiseConv2D: (tflite.BuiltinOperator.DEPTHWISE_CONV_2D, 3),
-    FullyConnected: (tflite.BuiltinOperator.FULLY_CONNECTED, 4),
-    Add: (tflite.BuiltinOperator.ADD, 2),
-    AveragePool2D: (tflite.BuiltinOperator.AVERAGE_POOL_2D, 2),
-    MaxPool2D: (tflite.BuiltinOperator.MAX_POOL_2D, 2),
-}
 
 
 def write_tflite(graph: Graph, path: Path | str) -> None:
@@ -83,16 +65,18 @@ class _Writer:
 
     def model(self, graph: Graph, description: str) -> bytes:
         b = self.builder
-        kinds = list(dict.fromkeys(type(op) for op in graph.operators))
+        codes = list(dict.fromkeys(code_and_version(op) for op in graph.operators))
         indices: dict[str, int] = {graph.input.name: self.activation(graph.input, graph.input.name)}
         operators = []
         for op in graph.operators:
             inputs = [indices[tensor.name] for tensor in op.inputs]
             if isinstance(op, Weighted):
                 inputs += self.parameters(op)
+            inputs += self.settings(op)
             name = op.output.name if op.output == graph.output else None
             indices[op.output.name] = self.activation(op.output, name)
-            operators.append(self.operator(op, kinds.index(type(op)), inputs, [indices[op.output.name]]))
+            code = codes.index(code_and_version(op))
+            operators.append(self.operator(op, code, inputs, [indices[op.output.name]]))
         ends = self.integers([indices[graph.input.name]]), self.integers([indices[graph.output.name]])
         tensor_vector, operator_vector = self.offsets(self.tensors), self.offsets(operators)
         tflite.SubGraphStart(b)
@@ -101,20 +85,19 @@ class _Writer:
         tflite.SubGraphAddOutputs(b, ends[1])
         tflite.SubGraphAddOperators(b, operator_vector)
         subgraphs = self.offsets([tflite.SubGraphEnd(b)])
-        codes = self.offsets([self.code(kind) for kind in kinds])
+        code_vector = self.offsets([self.code(*code) for code in codes])
         text = b.CreateString(description)
         buffers = self.offsets([self.buffer(data) for data in self.buffers])
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
-        tflite.ModelAddOperatorCodes(b, codes)
+        tflite.ModelAddOperatorCodes(b, code_vector)
         tflite.ModelAddSubgraphs(b, subgraphs)
         tflite.ModelAddDescription(b, text)
         tflite.ModelAddBuffers(b, buffers)
         b.Finish(tflite.ModelEnd(b), b"TFL3")
         return bytes(b.Output())
 
-    def code(self, kind: type[Operator]) -> int:
-        code, version = _CODES[kind]
+    def code(self, code: int, version: int) -> int:
         tflite.OperatorCodeStart(self.builder)
         tflite.OperatorCodeAddDeprecatedBuiltinCode(self.builder, code)
         tflite.OperatorCodeAddBuiltinCode(self.builder, code)
@@ -123,57 +106,20 @@ class _Writer:
 
     def operator(self, op: Operator, code: int, inputs: list[int], outputs: list[int]) -> int:
         input_vector, output_vector = self.integers(inputs), self.integers(outputs)
-        key = type(op), *(getattr(op, name, None) for name in ("window", "activation", "multiplier"))
+        shape = op.output.shape if isinstance(op, Reshape) else None
+        options = "window", "activation", "multiplier", "beta", "axis", "keep_dims"
+        key = type(op), shape, *(getattr(op, name, None) for name in options)
         if key not in self.option_tables:
-            self.option_tables[key] = self.options(op)
-        options_type, options = self.option_tables[key]
+            self.option_tables[key] = write_options(self.builder, op)
+        options_type, options_table = self.option_tables[key]
         tflite.OperatorStart(self.builder)
         tflite.OperatorAddOpcodeIndex(self.builder, code)
         tflite.OperatorAddInputs(self.builder, input_vector)
         tflite.OperatorAddOutputs(self.builder, output_vector)
-        tflite.OperatorAddBuiltinOptionsType(self.builder, options_type)
-        tflite.OperatorAddBuiltinOptions(self.builder, options)
+        if options_type:
+            tflite.OperatorAddBuiltinOptionsType(self.builder, options_type)
+            tflite.OperatorAddBuiltinOptions(self.builder, options_table)
         return tflite.OperatorEnd(self.builder)
-
-    def options(self, op: Operator) -> tuple[int, int]:
-        b = self.builder
-        match op:
-            case Conv2D(window=window, activation=activation):
-                tflite.Conv2DOptionsStart(b)
-                tflite.Conv2DOptionsAddPadding(b, _PADDINGS[window.padding])
-                tflite.Conv2DOptionsAddStrideH(b, window.stride[0])
-                tflite.Conv2DOptionsAddStrideW(b, window.stride[1])
-                tflite.Conv2DOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
-                return tflite.BuiltinOptions.Conv2DOptions, tflite.Conv2DOptionsEnd(b)
-            case DepthwiseConv2D(window=window, activation=activation):
-                tflite.DepthwiseConv2DOptionsStart(b)
-                tflite.DepthwiseConv2DOptionsAddPadding(b, _PADDINGS[window.padding])
-                tflite.DepthwiseConv2DOptionsAddStrideH(b, window.stride[0])
-                tflite.DepthwiseConv2DOptionsAddStrideW(b, window.stride[1])
-                tflite.DepthwiseConv2DOptionsAddDepthMultiplier(b, op.multiplier)
-                tflite.DepthwiseConv2DOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
-                return tflite.BuiltinOptions.DepthwiseConv2DOptions, tflite.DepthwiseConv2DOptionsEnd(b)
-            case FullyConnected(activation=activation):
-                tflite.FullyConnectedOptionsStart(b)
-                tflite.FullyConnectedOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
-                return tflite.BuiltinOptions.FullyConnectedOptions, tflite.FullyConnectedOptionsEnd(b)
-            case Add(activation=activation):
-                tflite.AddOptionsStart(b)
-                tflite.AddOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
-                return tflite.BuiltinOptions.AddOptions, tflite.AddOptionsEnd(b)
-            case AveragePool2D(window=window) | MaxPool2D(window=window):
-                return tflite.BuiltinOptions.Pool2DOptions, self.pool_options(window)
-        raise AssertionError(op)
-
-    def pool_options(self, window: Window) -> int:
-        b = self.builder
-        tflite.Pool2DOptionsStart(b)
-        tflite.Pool2DOptionsAddPadding(b, _PADDINGS[window.padding])
-        tflite.Pool2DOptionsAddStrideH(b, window.stride[0])
-        tflite.Pool2DOptionsAddStrideW(b, window.stride[1])
-        tflite.Pool2DOptionsAddFilterHeight(b, window.size[0])
-        tflite.Pool2DOptionsAddFilterWidth(b, window.size[1])
-        return tflite.Pool2DOptionsEnd(b)
 
     def activation(self, tensor: Tensor, name: str | None = None) -> int:
         scales, zero_points = np.array([tensor.scale], np.float32), np.array([tensor.zero_point])
@@ -192,6 +138,20 @@ class _Writer:
             self.tensor(op.weight.shape, tflite.TensorType.INT8, op.weight.tobytes(), weight),
             self.tensor(op.bias.shape, tflite.TensorType.INT32, op.bias.astype("<i4").tobytes(), bias),
         ]
+
+    def settings(self, op: Operator) -> list[int]:
+        """Write the tensors of options that TensorFlow Lite takes as inputs."""
+        match op:
+            case Reshape():
+                values = np.array(op.output.shape)
+            case Pad(pads=pads):
+                values = np.array(pads)
+            case Mean():
+                values = np.array([1, 2])
+            case _:
+                return []
+        data = values.astype("<i4").tobytes()
+        return [self.tensor(values.shape, tflite.TensorType.INT32, data, quantization=0)]
 
     def tensor(
         self, shape: Sequence[int], kind: int, data: bytes, quantization: int, name: str | None = None
