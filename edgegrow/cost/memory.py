@@ -6,7 +6,8 @@ first, each at the lowest offset that is free while it lives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import prod
 
 from edgegrow.deploy.graph import Graph
@@ -25,10 +26,13 @@ class ArenaPlan:
         Tensor name to bytes from the arena's start.
     peak_bytes : int
         Size of the arena: TFLM's "head". What else TFLM keeps (structures, kernels' scratch) is not in it.
+    scratch : dict
+        Name of an operator's output to the offset of its scratch memory, of those that asked for some.
     """
 
     offsets: dict[str, int]
     peak_bytes: int
+    scratch: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,15 @@ class _Life:
         return self.first <= other.last and other.first <= self.last
 
 
-def plan_arena(graph: Graph) -> ArenaPlan:
-    """Place every activation, input and output too.
+def plan_arena(graph: Graph, scratch: Mapping[str, int] | None = None) -> ArenaPlan:
+    """Place every activation, input and output too, and then kernels' scratch into what is left free.
 
     Parameters
     ----------
     graph : Graph
         Its operators run in order; operator ``i`` reads and writes at step ``i``.
+    scratch : mapping, optional
+        Bytes of working memory that operators need while they run, by the names of their outputs.
 
     Returns
     -------
@@ -58,15 +64,30 @@ def plan_arena(graph: Graph) -> ArenaPlan:
     """
     placed: list[tuple[int, _Life]] = []
     for life in sorted(_lives(graph), key=lambda life: -life.size):
-        offset = 0
-        for start, other in sorted((p for p in placed if p[1].meets(life)), key=lambda p: p[0]):
-            if offset + life.size <= start:
-                break
-            offset = max(offset, start + other.size)
-        placed.append((offset, life))
-    return ArenaPlan(
-        {life.name: offset for offset, life in placed}, max(offset + life.size for offset, life in placed)
-    )
+        placed.append((_lowest_offset(life, placed), life))
+    offsets = {life.name: offset for offset, life in placed}
+    peak = max(offset + life.size for offset, life in placed)
+    scratch_offsets = {}
+    for step, op in enumerate(graph.operators):
+        if size := (scratch or {}).get(op.output.name, 0):
+            life = _Life(op.output.name, size, step, step)
+            scratch_offsets[life.name] = _lowest_offset(life, placed)
+            peak = max(peak, scratch_offsets[life.name] + _aligned(size))
+    return ArenaPlan(offsets, peak, scratch_offsets)
+
+
+def _lowest_offset(life: _Life, placed: list[tuple[int, _Life]]) -> int:
+    """Find the first place that is free as long as something lives."""
+    offset = 0
+    for start, other in sorted((p for p in placed if p[1].meets(life)), key=lambda p: p[0]):
+        if offset + life.size <= start:
+            break
+        offset = max(offset, start + other.size)
+    return offset
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _lives(graph: Graph) -> list[_Life]:
@@ -76,5 +97,5 @@ def _lives(graph: Graph) -> list[_Life]:
     for step, op in enumerate(graph.operators):
         last.update((tensor.name, step) for tensor in op.inputs)
     last[graph.output.name] = len(graph.operators)  # read after the last operator
-    sizes = {tensor.name: -(-prod(tensor.shape) // ALIGNMENT) * ALIGNMENT for tensor in graph.tensors}
+    sizes = {tensor.name: _aligned(prod(tensor.shape)) for tensor in graph.tensors}
     return [_Life(name, sizes[name], first[name], last[name]) for name in reversed(first)]
