@@ -65,14 +65,13 @@ EDGEGROW_KERNEL uint32_t depthwise_window(const struct depthwise_conv2d *d, cons
  * Of the inputs (p, q) and (r, s), the left output takes pu + qv + rw and the right one qu + rv + sw. */
 EDGEGROW_KERNEL void depthwise_two_windows(const struct depthwise_conv2d *d, const int16_t *window,
                                            const uint32_t *weights, uint32_t *left, uint32_t *right) {
-    const int16_t *aligned = __builtin_assume_aligned(window, 4);
     for (int row = 0; row < 3; row++) {
-        uint32_t pq = load_word(__builtin_assume_aligned(aligned, 4));
-        uint32_t rs = load_word(__builtin_assume_aligned(aligned + 2, 4));
+        uint32_t pq = load_aligned(window);
+        uint32_t rs = load_aligned(window + 2);
         uint32_t uv = weights[2 * row], vw = weights[2 * row + 1];
         *left = dot_low_high(rs, vw, dot_pair(pq, uv, *left));
         *right = dot_low_high(uv, pq, dot_pair(rs, vw, *right));
-        aligned += d->band_width;
+        window += d->band_width;
     }
 }
 

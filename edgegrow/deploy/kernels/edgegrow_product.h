@@ -51,6 +51,12 @@ EDGEGROW_KERNEL void product_step(const struct product *p, const uint32_t *weigh
     }
 }
 
+EDGEGROW_KERNEL void product_columns(const struct product *p, const uint32_t *weights, const int16_t *inputs,
+                                     struct pair sums[2][2], int columns) {
+    const uint32_t second = columns > 1 ? load_aligned(inputs + p->depth) : 0;
+    product_step(p, weights, load_aligned(inputs), second, sums, columns);
+}
+
 /* The sum of b alone, doubled where the outputs are scaled fast. */
 EDGEGROW_KERNEL uint32_t product_unmix(const struct product *p, struct pair sums) {
     if (!p->packed) {
@@ -81,21 +87,20 @@ EDGEGROW_KERNEL void product_outputs(const struct product *p, struct pair sums[2
 /* `columns` (1 or 2) columns of `depth` inputs, one after the other; so are their outputs. */
 EDGEGROW_KERNEL void product(const struct product *p, const int16_t *inputs, const uint32_t *weights,
                              const int32_t *bias, const struct scale *scales, int8_t *out, int columns) {
-    const int pairs = p->depth / 2, second = columns > 1 ? pairs : 0;
+    const int pairs = p->depth / 2;
     for (int channel = 0; channel < p->channels; channel += 4) {
         struct pair sums[2][2] = {{{0, 0}, {0, 0}}, {{0, 0}, {0, 0}}};
-        const uint32_t *input = __builtin_assume_aligned(inputs, 4);
-        const uint32_t *const end = input + pairs / 4 * 4;
+        const int16_t *input = inputs;
+        const int16_t *const end = inputs + pairs / 4 * 8;
         while (input != end) {
-            product_step(p, weights, input[0], input[second], sums, columns);
-            product_step(p, weights + 2, input[1], input[second + 1], sums, columns);
-            product_step(p, weights + 4, input[2], input[second + 2], sums, columns);
-            product_step(p, weights + 6, input[3], input[second + 3], sums, columns);
+            for (int i = 0; i < 4; i++) {
+                product_columns(p, weights + 2 * i, input + 2 * i, sums, columns);
+            }
             weights += 8;
-            input += 4;
+            input += 8;
         }
         for (int i = 0; i < pairs % 4; i++) {
-            product_step(p, weights, input[i], input[second + i], sums, columns);
+            product_columns(p, weights, input + 2 * i, sums, columns);
             weights += 2;
         }
         product_outputs(p, sums, channel, bias, scales, out, columns);

@@ -26,6 +26,12 @@ EDGEGROW_KERNEL uint32_t load_word(const void *from) {
     return word;
 }
 
+/* Four bytes from a multiple of 4, of whatever type: a plain pointer to words may not read what was not written
+ * as words. */
+EDGEGROW_KERNEL uint32_t load_aligned(const void *from) {
+    return load_word(__builtin_assume_aligned(from, 4));
+}
+
 EDGEGROW_KERNEL void store_word(void *to, uint32_t word) {
     __builtin_memcpy(to, &word, sizeof word);
 }
