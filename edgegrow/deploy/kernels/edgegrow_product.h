@@ -51,6 +51,72 @@ EDGEGROW_KERNEL void product_step(const struct product *p, const uint32_t *weigh
     }
 }
 
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+#define EDGEGROW_PRODUCT_ASSEMBLY 1
+
+/* Two inputs of both columns, AT bytes on, times four channels' packed weights, WEIGHTS_AT bytes on. */
+#define EDGEGROW_PRODUCT_PAIR(AT, WEIGHTS_AT)                                                                 \
+    "ldr r2, [r1, #" AT "]\n\t"                                                                               \
+    "ldr r3, [r12, #" AT "]\n\t"                                                                              \
+    "ldr lr, [r0, #" WEIGHTS_AT "]\n\t"                                                                       \
+    "smlad r5, lr, r2, r5\n\t"                                                                                \
+    "smlad r7, lr, r3, r7\n\t"                                                                                \
+    "sxtb16 lr, lr\n\t"                                                                                       \
+    "smlad r4, lr, r2, r4\n\t"                                                                                \
+    "smlad r6, lr, r3, r6\n\t"                                                                                \
+    "ldr lr, [r0, #" WEIGHTS_AT " + 4]\n\t"                                                                   \
+    "smlad r9, lr, r2, r9\n\t"                                                                                \
+    "smlad r11, lr, r3, r11\n\t"                                                                              \
+    "sxtb16 lr, lr\n\t"                                                                                       \
+    "smlad r8, lr, r2, r8\n\t"                                                                                \
+    "smlad r10, lr, r3, r10\n\t"
+
+/* Sum the products of both columns, eight inputs at a time up to `end` (and at least once), with packed weights.
+ *
+ * In assembly because compilers order this so that the eight sums do not stay in registers. It takes all of them:
+ * r4 to r11 for the sums, r2 and r3 for inputs, lr for weights, r0, r1 and r12 for the pointers; the end waits on
+ * the stack. */
+EDGEGROW_KERNEL void product_eights(const uint32_t *weights, const int16_t *first, const int16_t *second,
+                                    const int16_t *end, struct pair sums[2][2]) {
+    register const uint32_t *r0 __asm__("r0") = weights;
+    register const int16_t *r1 __asm__("r1") = first;
+    register const int16_t *r12 __asm__("r12") = second;
+    register const int16_t *r2 __asm__("r2") = end;
+    register struct pair *r3 __asm__("r3") = &sums[0][0];
+    __asm__ volatile("push {r2-r11, lr}\n\t"
+                     "movs r4, #0\n\t"
+                     "movs r5, #0\n\t"
+                     "movs r6, #0\n\t"
+                     "movs r7, #0\n\t"
+                     "mov r8, #0\n\t"
+                     "mov r9, #0\n\t"
+                     "mov r10, #0\n\t"
+                     "mov r11, #0\n\t"
+                     "0:\n\t"
+                     EDGEGROW_PRODUCT_PAIR("0", "0") EDGEGROW_PRODUCT_PAIR("4", "8")
+                         EDGEGROW_PRODUCT_PAIR("8", "16") EDGEGROW_PRODUCT_PAIR("12", "24")
+                     "ldr r2, [sp]\n\t"
+                     "adds r1, r1, #16\n\t"
+                     "add r12, r12, #16\n\t"
+                     "adds r0, r0, #32\n\t"
+                     "cmp r1, r2\n\t"
+                     "bne 0b\n\t"
+                     "ldr r3, [sp, #4]\n\t"
+                     "stm r3, {r4-r11}\n\t"
+                     "pop {r2-r11, lr}"
+                     : "+r"(r0), "+r"(r1), "+r"(r12)
+                     : "r"(r2), "r"(r3)
+                     : "cc", "memory");
+}
+#else
+#define EDGEGROW_PRODUCT_ASSEMBLY 0
+
+EDGEGROW_KERNEL void product_eights(const uint32_t *weights, const int16_t *first, const int16_t *second,
+                                    const int16_t *end, struct pair sums[2][2]) {
+    (void)weights, (void)first, (void)second, (void)end, (void)sums;
+}
+#endif
+
 EDGEGROW_KERNEL void product_columns(const struct product *p, const uint32_t *weights, const int16_t *inputs,
                                      struct pair sums[2][2], int columns) {
     const uint32_t second = columns > 1 ? load_aligned(inputs + p->depth) : 0;
@@ -88,10 +154,16 @@ EDGEGROW_KERNEL void product_outputs(const struct product *p, struct pair sums[2
 EDGEGROW_KERNEL void product(const struct product *p, const int16_t *inputs, const uint32_t *weights,
                              const int32_t *bias, const struct scale *scales, int8_t *out, int columns) {
     const int pairs = p->depth / 2;
+    const int assembly = EDGEGROW_PRODUCT_ASSEMBLY && p->packed && columns == 2 && pairs >= 4;
     for (int channel = 0; channel < p->channels; channel += 4) {
         struct pair sums[2][2] = {{{0, 0}, {0, 0}}, {{0, 0}, {0, 0}}};
         const int16_t *input = inputs;
         const int16_t *const end = inputs + pairs / 4 * 8;
+        if (assembly) {
+            product_eights(weights, input, input + p->depth, end, sums);
+            weights += pairs / 4 * 8;
+            input = end;
+        }
         while (input != end) {
             for (int i = 0; i < 4; i++) {
                 product_columns(p, weights + 2 * i, input + 2 * i, sums, columns);
