@@ -74,6 +74,12 @@ EDGEGROW_KERNEL int32_t multiply_high(int32_t a, int32_t b) {
     int32_t high;
     __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
     return high;
+#elif defined(__ARM_ARCH_6M__)
+    /* No instruction multiplies to 64 bits: by halves, each intermediate fits 32 bits. */
+    const int32_t a_low = a & 0xffff, a_high = a >> 16, b_low = b & 0xffff, b_high = b >> 16;
+    const int32_t one = a_high * b_low + (int32_t)((uint32_t)a_low * (uint32_t)b_low >> 16);
+    const int32_t other = a_low * b_high + (one & 0xffff);
+    return a_high * b_high + (one >> 16) + (other >> 16) + (other >> 15 & 1);
 #else
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 #endif
