@@ -151,7 +151,10 @@ def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
         "zero": op.inputs[0].zero_point,
         "output": _output(scales),
     }
-    constants = [array("uint32_t", f"weights_{index:02}", pack_rows(taps, by_two)), *_scales(index, bias, scales)]
+    constants = [
+        array("uint32_t", f"weights_{index:02}", pack_rows(taps, by_two)),
+        *_scales(index, bias, scales),
+    ]
     scratch = ((rows - 1) * stride_y + kernel_height) * width * 2
     return _weighted(index, op, "depthwise_conv2d", constants, fields, scratch)
 

@@ -32,27 +32,6 @@ needs_compiler = pytest.mark.skipif(
 )
 CANARY = 0x55
 STRICT = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
-# What a compiler may call even for bare metal.
-MEMORY_FUNCTIONS = """
-#include <stddef.h>
-void *memcpy(void *to, const void *from, size_t n) {
-    for (size_t i = 0; i < n; i++) { ((volatile char *)to)[i] = ((const char *)from)[i]; }
-    return to;
-}
-void *memset(void *to, int value, size_t n) {
-    for (size_t i = 0; i < n; i++) { ((volatile char *)to)[i] = (char)value; }
-    return to;
-}
-void __aeabi_memcpy(void *to, const void *from, size_t n) { memcpy(to, from, n); }
-void __aeabi_memclr(void *to, size_t n) { memset(to, 0, n); }
-void __aeabi_memset(void *to, size_t n, int value) { memset(to, value, n); }
-void __aeabi_memcpy4(void *to, const void *from, size_t n) { memcpy(to, from, n); }
-void __aeabi_memclr4(void *to, size_t n) { memset(to, 0, n); }
-void __aeabi_memset4(void *to, size_t n, int value) { memset(to, value, n); }
-void __aeabi_memcpy8(void *to, const void *from, size_t n) { memcpy(to, from, n); }
-void __aeabi_memclr8(void *to, size_t n) { memset(to, 0, n); }
-void __aeabi_memset8(void *to, size_t n, int value) { memset(to, value, n); }
-"""
 
 
 class Layers:
@@ -165,11 +144,10 @@ def selftest_on(core: str, package: Path, *flags: str) -> int:
     unicorn = pytest.importorskip("unicorn", reason="no unicorn: pip install edgegrow[mcu]")
     from unicorn import arm_const
 
-    (package / "memory.c").write_text(MEMORY_FUNCTIONS)
     program = package / "selftest.elf"
-    sources = ["selftest.c", "src/model.c", "src/model_selftest.c", "memory.c"]
-    zig("-target", "thumb-freestanding-eabi", f"-mcpu={core}", *STRICT, "-fno-sanitize=undefined", *flags,
-        "-nostdlib", "-Wl,-e,main", "-I", package / "src", "-o", program, *(package / s for s in sources))  # fmt: skip
+    sources = [package / "selftest.c", package / "src/model.c", package / "src/model_selftest.c"]
+    target = ["-target", "thumb-freestanding-eabi", f"-mcpu={core}", "-fno-sanitize=undefined", "-Wl,-e,main"]
+    zig(*STRICT, *target, *flags, "-I", package / "src", "-o", program, *sources)
     elf = program.read_bytes()
     entry, headers = struct.unpack_from("<II", elf, 24)
     (count,) = struct.unpack_from("<H", elf, 44)
