@@ -79,7 +79,7 @@ def c_package(graph: Graph) -> dict[str, str]:
         ("library.properties", "library.properties"),
         ("selftest.ino", "examples/selftest/selftest.ino"),
     ):
-        package[place] = (_TEMPLATES / name).read_text()
+        package[place] = (_TEMPLATES / name).read_text("utf-8")
     return package
 
 
@@ -89,7 +89,7 @@ def _kernels(names: list[str]) -> dict[str, str]:
     while names:
         name = names.pop()
         if name not in found:
-            found[name] = (_KERNELS / name).read_text()
+            found[name] = (_KERNELS / name).read_text("utf-8")
             names += _INCLUDE.findall(found[name])
     return dict(sorted(found.items()))
 
@@ -99,7 +99,7 @@ def _header(graph: Graph, plan: ArenaPlan) -> str:
         _end(name, tensor, plan.offsets[tensor.name])
         for name, tensor in (("INPUT", graph.input), ("OUTPUT", graph.output))
     )
-    text = (_TEMPLATES / "model.h").read_text()
+    text = (_TEMPLATES / "model.h").read_text("utf-8")
     return text.replace("@ENDS@\n", ends).replace("@ARENA_BYTES@", str(plan.peak_bytes))
 
 
@@ -126,7 +126,7 @@ def _source(graph: Graph, operators: list[EmittedOperator], plan: ArenaPlan) -> 
     if graph.output.name == graph.input.name:
         calls.append("    __builtin_memcpy(out, in, MODEL_OUTPUT_BYTES);\n")
     includes = [f'#include "edgegrow_{kernel}.h"\n' for kernel in sorted({op.kernel for op in operators})]
-    text = (_TEMPLATES / "model.c").read_text()
+    text = (_TEMPLATES / "model.c").read_text("utf-8")
     return (
         text.replace("@INCLUDES@\n", "".join(includes))
         .replace("@OPERATORS@\n", "\n".join(op.text for op in operators))
@@ -139,7 +139,7 @@ def _selftest(graph: Graph) -> str:
     shape = (1, *graph.input.shape[1:])
     sample = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
     expected = simulate(graph, sample)
-    text = (_TEMPLATES / "model_selftest.c").read_text()
+    text = (_TEMPLATES / "model_selftest.c").read_text("utf-8")
     return text.replace("@INPUT@\n", array("int8_t", "input", sample)).replace(
         "@EXPECTED@\n", array("int8_t", "expected", expected)
     )

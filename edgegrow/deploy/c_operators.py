@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -249,9 +250,9 @@ def _emit(
     parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch else [])]
     arguments = ["&shape", *(text.split("*")[1] for text in parameters), *given]
     shapes = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in op.inputs)
-    comment = f"{op.name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))}".replace("*/", "* /")
+    name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
     text = (
-        f"/* {' '.join(comment.split())} */\n{''.join(constants)}"
+        f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n{''.join(constants)}"
         f"MODEL_OPERATOR {function}({', '.join(parameters)}) {{\n"
         f"    static const struct {structure} shape = {_structure(fields, 1)};\n"
         f"    {kernel}({', '.join(arguments)});\n}}\n"

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from c_packages import ALIGNMENT, Layers, Library, needs_compiler, selftest, selftest_on
@@ -179,6 +181,14 @@ def test_an_operator_without_a_kernel(tmp_path):
     source, result = Tensor("input", (1, 4)), Tensor("output", (1, 4))
     with pytest.raises(UnsupportedError, match=r"operator 0 \(strange\): there is no C kernel for Operator"):
         write_c(Graph(source, result, (Operator("strange", (source,), result),)), tmp_path)
+
+
+def test_names_that_would_end_a_comment(tmp_path):
+    layers = Layers(4).linear(3)
+    (op,) = layers.operators
+    layers.operators = [dataclasses.replace(op, name="*/ #error /* \\")]
+    write_c(layers.graph(), tmp_path)
+    assert selftest(tmp_path) == 0
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -1,8 +1,8 @@
 /* A depthwise convolution, channel by channel.
  *
- * A band of rows of one input channel is widened to 16 bits, with its border, where two neighbours in a row are
- * one word; the weights of a row are pairs too. All outputs of the band come from there, for each of the output
- * channels that read this input channel.
+ * A band of rows of one input channel is widened to 16 bits, with its border, where two neighbours in a
+ * row are one word; the weights of a row are pairs too. All outputs of the band come from there, for each
+ * of the output channels that read this input channel.
  */
 #ifndef EDGEGROW_DEPTHWISE_CONV2D_H
 #define EDGEGROW_DEPTHWISE_CONV2D_H
@@ -61,8 +61,9 @@ EDGEGROW_KERNEL uint32_t depthwise_window(const struct depthwise_conv2d *d, cons
     return sum;
 }
 
-/* Two neighbouring outputs of a 3 x 3 kernel with weights u, v, w in a row, kept as the pairs (u, v) and (v, w).
- * Of the inputs (p, q) and (r, s), the left output takes pu + qv + rw and the right one qu + rv + sw. */
+/* Two neighbouring outputs of a 3 x 3 kernel with weights u, v, w in a row, kept as the pairs (u, v) and
+ * (v, w). Of the inputs (p, q) and (r, s), the left output takes pu + qv + rw and the right one qu + rv +
+ * sw. */
 EDGEGROW_KERNEL void depthwise_two_windows(const struct depthwise_conv2d *d, const int16_t *window,
                                            const uint32_t *weights, uint32_t *left, uint32_t *right) {
     for (int row = 0; row < 3; row++) {

@@ -1,10 +1,12 @@
-/* Products of a weight matrix with one or two columns of inputs, the heart of convolutions and linear layers.
+/* Products of a weight matrix with one or two columns of inputs, the heart of convolutions and linear
+ * layers.
  *
- * Inputs are widened to 16 bits. Weights stay 8 bits: a word has those of output channels a and b for the inputs
- * k and k + 1, in the order a[k], b[k], a[k + 1], b[k + 1]; after it comes the word of the channels c and d.
+ * Inputs are widened to 16 bits. Weights stay 8 bits: a word has those of output channels a and b for the
+ * inputs k and k + 1, in the order a[k], b[k], a[k + 1], b[k + 1]; after it comes the word of the channels
+ * c and d.
  *
- * Packed weights save the extraction of b: a half word taken as it is is 256 b + a, so that its products sum to
- * 256 times those of b plus those of a, and the latter are summed anyway.
+ * Packed weights save the extraction of b: a half word taken as it is is 256 b + a, so that its products
+ * sum to 256 times those of b plus those of a, and the latter are summed anyway.
  */
 #ifndef EDGEGROW_PRODUCT_H
 #define EDGEGROW_PRODUCT_H
@@ -55,27 +57,28 @@ EDGEGROW_KERNEL void product_step(const struct product *p, const uint32_t *weigh
 #define EDGEGROW_PRODUCT_ASSEMBLY 1
 
 /* Two inputs of both columns, AT bytes on, times four channels' packed weights, WEIGHTS_AT bytes on. */
-#define EDGEGROW_PRODUCT_PAIR(AT, WEIGHTS_AT)                                                                 \
-    "ldr r2, [r1, #" AT "]\n\t"                                                                               \
-    "ldr r3, [r12, #" AT "]\n\t"                                                                              \
-    "ldr lr, [r0, #" WEIGHTS_AT "]\n\t"                                                                       \
-    "smlad r5, lr, r2, r5\n\t"                                                                                \
-    "smlad r7, lr, r3, r7\n\t"                                                                                \
-    "sxtb16 lr, lr\n\t"                                                                                       \
-    "smlad r4, lr, r2, r4\n\t"                                                                                \
-    "smlad r6, lr, r3, r6\n\t"                                                                                \
-    "ldr lr, [r0, #" WEIGHTS_AT " + 4]\n\t"                                                                   \
-    "smlad r9, lr, r2, r9\n\t"                                                                                \
-    "smlad r11, lr, r3, r11\n\t"                                                                              \
-    "sxtb16 lr, lr\n\t"                                                                                       \
-    "smlad r8, lr, r2, r8\n\t"                                                                                \
+#define EDGEGROW_PRODUCT_PAIR(AT, WEIGHTS_AT) \
+    "ldr r2, [r1, #" AT "]\n\t" \
+    "ldr r3, [r12, #" AT "]\n\t" \
+    "ldr lr, [r0, #" WEIGHTS_AT "]\n\t" \
+    "smlad r5, lr, r2, r5\n\t" \
+    "smlad r7, lr, r3, r7\n\t" \
+    "sxtb16 lr, lr\n\t" \
+    "smlad r4, lr, r2, r4\n\t" \
+    "smlad r6, lr, r3, r6\n\t" \
+    "ldr lr, [r0, #" WEIGHTS_AT " + 4]\n\t" \
+    "smlad r9, lr, r2, r9\n\t" \
+    "smlad r11, lr, r3, r11\n\t" \
+    "sxtb16 lr, lr\n\t" \
+    "smlad r8, lr, r2, r8\n\t" \
     "smlad r10, lr, r3, r10\n\t"
 
-/* Sum the products of both columns, eight inputs at a time up to `end` (and at least once), with packed weights.
+/* Sum the products of both columns, eight inputs at a time up to `end` (and at least once), with packed
+ * weights.
  *
- * In assembly because compilers order this so that the eight sums do not stay in registers. It takes all of them:
- * r4 to r11 for the sums, r2 and r3 for inputs, lr for weights, r0, r1 and r12 for the pointers; the end waits on
- * the stack. */
+ * In assembly because compilers order this so that the eight sums do not stay in registers. It takes all
+ * of them: r4 to r11 for the sums, r2 and r3 for inputs, lr for weights, r0, r1 and r12 for the pointers;
+ * the end waits on the stack. */
 EDGEGROW_KERNEL void product_eights(const uint32_t *weights, const int16_t *first, const int16_t *second,
                                     const int16_t *end, struct pair sums[2][2]) {
     register const uint32_t *r0 __asm__("r0") = weights;
@@ -131,23 +134,33 @@ EDGEGROW_KERNEL uint32_t product_unmix(const struct product *p, struct pair sums
     return (uint32_t)((int32_t)(sums.b - sums.a) >> (8 - p->output.fast));
 }
 
-/* Write the outputs of four channels, from `channel` on, of each of `columns` columns. */
+/* Write the outputs of one channel, of each of `columns` columns. */
+EDGEGROW_KERNEL void product_channel(const struct product *p, uint32_t first, uint32_t second, int channel,
+                                     const int32_t *bias, const struct scale *scales, int8_t *out,
+                                     int columns) {
+    if (p->channels % 4 != 0 && channel >= p->channels) {
+        return;
+    }
+    const uint32_t start = (uint32_t)bias[channel];
+    const struct scale scale = scales[p->per_channel ? channel : 0];
+    out[channel] = to_output((int32_t)(first + start), scale, &p->output);
+    if (columns > 1) {
+        out[p->channels + channel] = to_output((int32_t)(second + start), scale, &p->output);
+    }
+}
+
+/* Write the outputs of four channels, from `channel` on. */
 EDGEGROW_KERNEL void product_outputs(const struct product *p, struct pair sums[2][2], int channel,
                                      const int32_t *bias, const struct scale *scales, int8_t *out,
                                      int columns) {
-    for (int i = 0; i < 4; i++) {
-        const int own = channel + i;
-        if (p->channels % 4 != 0 && own >= p->channels) {
-            return;
-        }
-        const struct scale scale = scales[p->per_channel ? own : 0];
-        for (int column = 0; column < columns; column++) {
-            const struct pair pair = sums[i / 2][column];
-            const uint32_t sum = i % 2 ? product_unmix(p, pair) : pair.a << p->output.fast;
-            const int32_t with_bias = (int32_t)(sum + (uint32_t)bias[own]);
-            out[column * p->channels + own] = to_output(with_bias, scale, &p->output);
-        }
-    }
+    const struct pair ab = sums[0][0], ab_second = sums[0][1], cd = sums[1][0], cd_second = sums[1][1];
+    const int fast = p->output.fast;
+    product_channel(p, ab.a << fast, ab_second.a << fast, channel, bias, scales, out, columns);
+    product_channel(p, product_unmix(p, ab), product_unmix(p, ab_second), channel + 1, bias, scales, out,
+                    columns);
+    product_channel(p, cd.a << fast, cd_second.a << fast, channel + 2, bias, scales, out, columns);
+    product_channel(p, product_unmix(p, cd), product_unmix(p, cd_second), channel + 3, bias, scales, out,
+                    columns);
 }
 
 /* `columns` (1 or 2) columns of `depth` inputs, one after the other; so are their outputs. */
@@ -156,13 +169,15 @@ EDGEGROW_KERNEL void product(const struct product *p, const int16_t *inputs, con
     const int pairs = p->depth / 2;
     const int assembly = EDGEGROW_PRODUCT_ASSEMBLY && p->packed && columns == 2 && pairs >= 4;
     for (int channel = 0; channel < p->channels; channel += 4) {
-        struct pair sums[2][2] = {{{0, 0}, {0, 0}}, {{0, 0}, {0, 0}}};
+        struct pair sums[2][2];
         const int16_t *input = inputs;
         const int16_t *const end = inputs + pairs / 4 * 8;
         if (assembly) {
             product_eights(weights, input, input + p->depth, end, sums);
             weights += pairs / 4 * 8;
             input = end;
+        } else {
+            __builtin_memset(sums, 0, sizeof sums);
         }
         while (input != end) {
             for (int i = 0; i < 4; i++) {

@@ -1,7 +1,7 @@
 /* From 32-bit sums to int8 outputs, rounded twice, as TensorFlow Lite for Microcontrollers does it.
  *
- * A real factor is fraction * 2^(shift - 31): the product is rounded to an integer, half up, before the shift,
- * and again by the shift to the right, half away from zero.
+ * A real factor is fraction * 2^(shift - 31): the product is rounded to an integer, half up, before the
+ * shift, and again by the shift to the right, half away from zero.
  */
 #ifndef EDGEGROW_SCALE_H
 #define EDGEGROW_SCALE_H

@@ -1,7 +1,8 @@
 /* The few instructions that the kernels are written in.
  *
- * With Arm's DSP extension (Cortex-M4, M7, M33) each is one instruction, elsewhere portable C that computes the
- * same. Words are little-endian. Sums are unsigned, for they may wrap around on the way to a result that fits.
+ * With Arm's DSP extension (Cortex-M4, M7, M33) each is one instruction, elsewhere portable C that
+ * computes the same. Words are little-endian. Sums are unsigned, for they may wrap around on the way to a
+ * result that fits.
  */
 #ifndef EDGEGROW_SIMD_H
 #define EDGEGROW_SIMD_H
@@ -26,8 +27,8 @@ EDGEGROW_KERNEL uint32_t load_word(const void *from) {
     return word;
 }
 
-/* Four bytes from a multiple of 4, of whatever type: a plain pointer to words may not read what was not written
- * as words. */
+/* Four bytes from a multiple of 4, of whatever type: a plain pointer to words may not read what was not
+ * written as words. */
 EDGEGROW_KERNEL uint32_t load_aligned(const void *from) {
     return load_word(__builtin_assume_aligned(from, 4));
 }
