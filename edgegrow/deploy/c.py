@@ -66,7 +66,8 @@ def c_package(graph: Graph) -> dict[str, str]:
     """Texts of the package's files by their paths; equal graphs give equal texts."""
     operators = [emit_operator(index, op) for index, op in enumerate(graph.operators)]
     scratch = {op.output.name: c.scratch_bytes for op, c in zip(graph.operators, operators, strict=True)}
-    plan = plan_arena(graph, scratch)
+    in_place = {op.output.name for op, c in zip(graph.operators, operators, strict=True) if c.in_place}
+    plan = plan_arena(graph, scratch, in_place)
     kernels = _kernels(sorted({f"edgegrow_{operator.kernel}.h" for operator in operators}))
     package = {f"src/{name}": text for name, text in kernels.items()}
     package["src/model.h"] = _header(graph, plan)

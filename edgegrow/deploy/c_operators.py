@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -55,12 +55,15 @@ class EmittedOperator:
         Constants and the function.
     scratch_bytes : int
         Working memory, from an address that is a multiple of 4.
+    in_place : bool
+        Its output may lie over any of its inputs.
     """
 
     function: str
     kernel: str
     text: str
     scratch_bytes: int = 0
+    in_place: bool = False
 
 
 def emit_operator(index: int, op: Operator) -> EmittedOperator:
@@ -124,7 +127,10 @@ def _conv2d(index: int, op: Conv2D) -> EmittedOperator:
         "product": {"depth": depth, **product},
     }
     columns = min(2, prod(op.output.shape[1:3]))
-    return _weighted(index, op, "conv2d", constants, fields, scratch=columns * depth * 2)
+    emitted = _weighted(index, op, "conv2d", constants, fields, scratch=columns * depth * 2)
+    # Both columns are read before their outputs are written, and no later one lies where those go.
+    pointwise = op.window.size == op.window.stride == (1, 1)
+    return replace(emitted, in_place=pointwise and op.output.shape[3] <= op.inputs[0].shape[3])
 
 
 def _fully_connected(index: int, op: FullyConnected) -> EmittedOperator:
@@ -157,7 +163,9 @@ def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
         *_scales(index, bias, scales),
     ]
     scratch = ((rows - 1) * stride_y + kernel_height) * width * 2
-    return _weighted(index, op, "depthwise_conv2d", constants, fields, scratch)
+    emitted = _weighted(index, op, "depthwise_conv2d", constants, fields, scratch)
+    # A channel is read before its outputs are written, where it is one band, and no other channel lies there.
+    return replace(emitted, in_place=op.multiplier == 1 and rows == out_height)
 
 
 def _add(index: int, op: Add) -> EmittedOperator:
@@ -175,7 +183,8 @@ def _add(index: int, op: Add) -> EmittedOperator:
         "scale": list(scales.rows[0]),
         "output": _output(scales),
     }
-    return _emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
+    emitted = _emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
+    return replace(emitted, in_place=True)
 
 
 def _pool(index: int, op: Pool, kernel: str) -> EmittedOperator:

@@ -98,3 +98,20 @@ def test_scratch_lies_beside_what_is_alive():
             for tensor in (*op.inputs, op.output):
                 offset = plan.offsets[tensor.name]
                 assert offset + np.prod(tensor.shape) <= start or start + sizes[op.output.name] <= offset
+
+
+def test_outputs_in_the_place_of_inputs():
+    graph = build("resnet8", (1, 8, 8))
+    everywhere = {op.output.name for op in graph.operators}
+    plan, bare = plan_arena(graph, in_place=everywhere), plan_arena(graph)
+    assert plan.peak_bytes < bare.peak_bytes
+    contents = {plan.offsets[graph.input.name]: graph.input.name}
+    for step, op in enumerate(graph.operators):
+        # A tensor's first byte is still its own when it is read.
+        assert all(contents[plan.offsets[tensor.name]] == tensor.name for tensor in op.inputs), step
+        start = plan.offsets[op.output.name]
+        contents = {
+            at: name for at, name in contents.items() if not start < at < start + np.prod(op.output.shape)
+        }
+        contents[start] = op.output.name
+    assert plan_arena(graph, in_place=[graph.output.name]) == bare

@@ -97,6 +97,11 @@ class Layers:
         self.output = tensor
 
 
+def constant(package: Path, name: str) -> int:
+    """Value of a whole number that ``model.h`` defines."""
+    return int((package / "src/model.h").read_text().split(f"{name} ")[1].split()[0])
+
+
 def zig(*arguments: object) -> None:
     """Compile with zig; what it says is in the failure."""
     command = [sys.executable, "-m", "ziglang", "cc", *map(str, arguments)]
@@ -112,8 +117,7 @@ class Library:
         zig(*STRICT, *flags, "-shared", "-fPIC", "-o", path, package / "src/model.c")
         self.library = ctypes.CDLL(str(path))
         self.outputs = prod(graph.output.shape)
-        header = (package / "src/model.h").read_text()
-        self.arena_bytes = int(header.split("MODEL_ARENA_BYTES ")[1].split()[0])
+        self.arena_bytes = constant(package, "MODEL_ARENA_BYTES")
 
     def run(self, q: np.ndarray) -> np.ndarray:
         """Outputs int8 ``(n, classes)`` of samples ``(n, ...)``."""

@@ -57,9 +57,14 @@ EDGEGROW_KERNEL void conv2d(const struct conv2d *c, const int8_t *in, int8_t *ou
         return;
     }
     for (int i = 0; i < positions; i += 2) {
-        /* An odd last position is computed with the one before it, once more. */
-        const int position = i + 1 < positions ? i : i - 1;
-        conv2d_window(c, in, position, columns);
+        int position = i;
+        if (i + 1 < positions) {
+            conv2d_window(c, in, i, columns);
+        } else {
+            /* An odd last position goes with the one before it once more, whose inputs may be gone. */
+            __builtin_memcpy(columns, columns + c->product.depth, (unsigned)c->product.depth * 2);
+            position = i - 1;
+        }
         conv2d_window(c, in, position + 1, columns + c->product.depth);
         product(&c->product, columns, weights, bias, scales, out + position * c->product.channels, 2);
     }
