@@ -99,7 +99,7 @@ class Layers:
 
 def constant(package: Path, name: str) -> int:
     """Value of a whole number that ``model.h`` defines."""
-    return int((package / "src/model.h").read_text().split(f"{name} ")[1].split()[0])
+    return int((package / "src/model.h").read_text().split(f"#define {name} ")[1].split()[0])
 
 
 def zig(*arguments: object) -> None:
