@@ -81,3 +81,37 @@ def test_the_place_of_a_dead_tensor_is_used_again():
     tensors = [Tensor(f"t{i}", (1, 100), 1.0) for i in range(6)]
     operators: list[Operator] = [Add(f"op{i}", (tensors[i], tensors[i]), tensors[i + 1]) for i in range(5)]
     assert plan_arena(Graph(tensors[0], tensors[-1], tuple(operators))).peak_bytes == 2 * 112
+
+
+def test_scratch_lies_beside_what_is_alive():
+    graph = build("resnet8", (1, 8, 8))
+    sizes = {op.output.name: 100 * (step % 3) for step, op in enumerate(graph.operators)}
+    plan, bare = plan_arena(graph, sizes), plan_arena(graph)
+    assert plan.offsets == bare.offsets
+    assert plan.peak_bytes <= bare.peak_bytes + 208
+    assert plan.scratch.keys() == {name for name, size in sizes.items() if size}
+    for op in graph.operators:
+        if op.output.name in plan.scratch:
+            start = plan.scratch[op.output.name]
+            assert start % ALIGNMENT == 0
+            assert start + sizes[op.output.name] <= plan.peak_bytes
+            for tensor in (*op.inputs, op.output):
+                offset = plan.offsets[tensor.name]
+                assert offset + np.prod(tensor.shape) <= start or start + sizes[op.output.name] <= offset
+
+
+def test_outputs_in_the_place_of_inputs():
+    graph = build("resnet8", (1, 8, 8))
+    everywhere = {op.output.name for op in graph.operators}
+    plan, bare = plan_arena(graph, in_place=everywhere), plan_arena(graph)
+    assert plan.peak_bytes < bare.peak_bytes
+    contents = {plan.offsets[graph.input.name]: graph.input.name}
+    for step, op in enumerate(graph.operators):
+        # A tensor's first byte is still its own when it is read.
+        assert all(contents[plan.offsets[tensor.name]] == tensor.name for tensor in op.inputs), step
+        start = plan.offsets[op.output.name]
+        contents = {
+            at: name for at, name in contents.items() if not start < at < start + np.prod(op.output.shape)
+        }
+        contents[start] = op.output.name
+    assert plan_arena(graph, in_place=[graph.output.name]) == bare

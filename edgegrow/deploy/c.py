@@ -1,0 +1,146 @@
+"""Write the quantized graph as C: a package for bare metal, without a library, an interpreter or allocation.
+
+The package is an Arduino library as it stands, with a ``CMakeLists.txt`` beside it, so that every source is
+there once::
+
+    src/model.h, src/model.c                the network: its sizes and scales; one function an operator
+    src/edgegrow_*.h                        the kernels that it uses
+    src/model_selftest.h, .c                one input with its expected output
+    selftest.c                              a program that exits with 0 when they agree
+    CMakeLists.txt                          library `model`, program `selftest`
+    library.properties, examples/           what the Arduino IDE needs
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from edgegrow.cost.memory import ALIGNMENT, ArenaPlan, plan_arena
+from edgegrow.deploy.c_operators import EmittedOperator, array, emit_operator
+from edgegrow.deploy.graph import Graph, Tensor
+from edgegrow.deploy.simulate import simulate
+from edgegrow.errors import InputError
+from edgegrow.files import write_atomic
+
+_KERNELS = files("edgegrow.deploy") / "kernels"
+_TEMPLATES = _KERNELS / "package"
+_INCLUDE = re.compile(r'^#include "(edgegrow_\w+\.h)"', re.MULTILINE)
+
+
+def write_c(graph: Graph, folder: Path | str) -> None:
+    """Write the package; kernels that an earlier package left in the folder are removed.
+
+    Parameters
+    ----------
+    graph : Graph
+    folder : path
+        Made if it is not there.
+
+    Raises
+    ------
+    UnsupportedError
+        If there is no kernel for an operator.
+    InputError
+        If the folder cannot be written.
+    """
+    folder = Path(folder)
+    package = c_package(graph)
+    try:
+        for stale in folder.glob("src/edgegrow_*.h"):
+            if f"src/{stale.name}" not in package:
+                stale.unlink()
+        for parent in {(folder / name).parent for name in package}:
+            parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot write it: {error.strerror}: choose another folder") from error
+    for name, text in package.items():
+        write_atomic(folder / name, text)
+
+
+def c_package(graph: Graph) -> dict[str, str]:
+    """Texts of the package's files by their paths; equal graphs give equal texts."""
+    operators = [emit_operator(index, op) for index, op in enumerate(graph.operators)]
+    scratch = {op.output.name: c.scratch_bytes for op, c in zip(graph.operators, operators, strict=True)}
+    in_place = {op.output.name for op, c in zip(graph.operators, operators, strict=True) if c.in_place}
+    plan = plan_arena(graph, scratch, in_place)
+    kernels = _kernels(sorted({f"edgegrow_{operator.kernel}.h" for operator in operators}))
+    package = {f"src/{name}": text for name, text in kernels.items()}
+    package["src/model.h"] = _header(graph, plan)
+    package["src/model.c"] = _source(graph, operators, plan)
+    package["src/model_selftest.c"] = _selftest(graph)
+    for name, place in (
+        ("model_selftest.h", "src/model_selftest.h"),
+        ("selftest.c", "selftest.c"),
+        ("CMakeLists.txt", "CMakeLists.txt"),
+        ("library.properties", "library.properties"),
+        ("selftest.ino", "examples/selftest/selftest.ino"),
+    ):
+        package[place] = (_TEMPLATES / name).read_text("utf-8")
+    return package
+
+
+def _kernels(names: list[str]) -> dict[str, str]:
+    """Texts of headers and of all that they include."""
+    found: dict[str, str] = {}
+    while names:
+        name = names.pop()
+        if name not in found:
+            found[name] = (_KERNELS / name).read_text("utf-8")
+            names += _INCLUDE.findall(found[name])
+    return dict(sorted(found.items()))
+
+
+def _header(graph: Graph, plan: ArenaPlan) -> str:
+    ends = "".join(
+        _end(name, tensor, plan.offsets[tensor.name])
+        for name, tensor in (("INPUT", graph.input), ("OUTPUT", graph.output))
+    )
+    text = (_TEMPLATES / "model.h").read_text("utf-8")
+    return text.replace("@ENDS@\n", ends).replace("@ARENA_BYTES@", str(plan.peak_bytes))
+
+
+def _end(name: str, tensor: Tensor, offset: int) -> str:
+    # The shortest decimal that float32 reads back as the same number.
+    return (
+        f"#define MODEL_{name}_BYTES {prod(tensor.shape)}\n"
+        f"#define MODEL_{name}_SHAPE {{{', '.join(map(str, tensor.shape))}}}\n"
+        f"#define MODEL_{name}_SCALE {np.float32(tensor.scale)}f\n"
+        f"#define MODEL_{name}_ZERO_POINT ({tensor.zero_point})\n"
+        f"#define MODEL_{name}_OFFSET {offset}\n\n"
+    )
+
+
+def _source(graph: Graph, operators: list[EmittedOperator], plan: ArenaPlan) -> str:
+    places = {name: f"memory + {offset}" for name, offset in plan.offsets.items()}
+    places |= {graph.output.name: "out", graph.input.name: "in"}
+    calls = []
+    for op, emitted in zip(graph.operators, operators, strict=True):
+        arguments = [places[tensor.name] for tensor in (*op.inputs, op.output)]
+        if emitted.scratch_bytes:
+            arguments.append(f"(int16_t *)(void *)(memory + {plan.scratch[op.output.name]})")
+        calls.append(f"    {emitted.function}({', '.join(arguments)});\n")
+    if graph.output.name == graph.input.name:
+        calls.append("    __builtin_memcpy(out, in, MODEL_OUTPUT_BYTES);\n")
+    includes = [f'#include "edgegrow_{kernel}.h"\n' for kernel in sorted({op.kernel for op in operators})]
+    text = (_TEMPLATES / "model.c").read_text("utf-8")
+    return (
+        text.replace("@INCLUDES@\n", "".join(includes))
+        .replace("@OPERATORS@\n", "\n".join(op.text for op in operators))
+        .replace("@ALIGNMENT@", str(ALIGNMENT))
+        .replace("@CALLS@\n", "".join(calls))
+    )
+
+
+def _selftest(graph: Graph) -> str:
+    shape = (1, *graph.input.shape[1:])
+    sample = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
+    expected = simulate(graph, sample)
+    text = (_TEMPLATES / "model_selftest.c").read_text("utf-8")
+    return text.replace("@INPUT@\n", array("int8_t", "input", sample)).replace(
+        "@EXPECTED@\n", array("int8_t", "expected", expected)
+    )
