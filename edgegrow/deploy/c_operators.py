@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
+from edgegrow.deploy.c_emit import EmittedOperator, Fields, array, emit, integer
+from edgegrow.deploy.c_foreign import emit_foreign
 from edgegrow.deploy.c_scale import (
     Scales,
     interleave,
@@ -17,6 +18,7 @@ from edgegrow.deploy.c_scale import (
     pack_rows,
     sums_and_scales,
 )
+from edgegrow.deploy.fixed_point import clamp_limits, fixed_point
 from edgegrow.deploy.graph import (
     Add,
     Array,
@@ -30,40 +32,10 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
-from edgegrow.deploy.simulate import fixed_point
-from edgegrow.errors import UnsupportedError
 
 _BAND_BYTES = 2048
 """What a depthwise convolution may widen at a time, where one row of outputs needs no more."""
 _ADD_SHIFT = 20
-_LINE = 100  # columns of a constant's lines
-
-Fields = Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class EmittedOperator:
-    """An operator in C.
-
-    Attributes
-    ----------
-    function : str
-        Its name, ``op_00_conv2d``; it takes the inputs, the output, and scratch where it needs some.
-    kernel : str
-        The kernel it calls; the header is ``edgegrow_KERNEL.h``.
-    text : str
-        Constants and the function.
-    scratch_bytes : int
-        Working memory, from an address that is a multiple of 4.
-    in_place : bool
-        Its output may lie over any of its inputs.
-    """
-
-    function: str
-    kernel: str
-    text: str
-    scratch_bytes: int = 0
-    in_place: bool = False
 
 
 def emit_operator(index: int, op: Operator) -> EmittedOperator:
@@ -93,27 +65,7 @@ def emit_operator(index: int, op: Operator) -> EmittedOperator:
             return _pool(index, op, "average_pool2d")
         case MaxPool2D():
             return _pool(index, op, "max_pool2d")
-    raise UnsupportedError(f"operator {index} ({op.name}): there is no C kernel for {type(op).__name__}")
-
-
-def array(kind: str, name: str, values: Array | Iterable[str]) -> str:
-    """Write a constant array; unsigned words in hexadecimal."""
-    if isinstance(values, np.ndarray):
-        if values.dtype == np.uint32:
-            texts = [f"0x{value:08x}" for value in values.tolist()]
-        else:
-            texts = [_integer(value) for value in values.reshape(-1).tolist()]
-    else:
-        texts = list(values)
-    lines, line = [], ""
-    for text in texts:
-        if len(line) + len(text) > _LINE:
-            lines.append(line.rstrip())
-            line = ""
-        line += f"{text}, "
-    lines.append(line.rstrip())
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"static const {kind} {name}[{len(texts)}] = {{\n{body}}};\n"
+    return emit_foreign(index, op)
 
 
 def _conv2d(index: int, op: Conv2D) -> EmittedOperator:
@@ -183,13 +135,14 @@ def _add(index: int, op: Add) -> EmittedOperator:
         "scale": list(scales.rows[0]),
         "output": _output(scales),
     }
-    emitted = _emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
+    emitted = emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
     return replace(emitted, in_place=True)
 
 
 def _pool(index: int, op: Pool, kernel: str) -> EmittedOperator:
-    fields = _window(op, op.window) | {"channels": op.inputs[0].shape[3]}
-    return _emit(index, op, kernel, "pool", [], fields, ["const int8_t *in"], [])
+    low, high = clamp_limits(op)
+    fields = _window(op, op.window) | {"channels": op.inputs[0].shape[3], "low": low, "high": high}
+    return emit(index, op, kernel, "pool", [], fields, ["const int8_t *in"], [])
 
 
 def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[str, object]]:
@@ -206,7 +159,7 @@ def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[s
 
 
 def _scales(index: int, bias: Array, scales: Scales) -> list[str]:
-    rows = ("{" + ", ".join(map(_integer, row)) + "}" for row in scales.rows)
+    rows = ("{" + ", ".join(map(integer, row)) + "}" for row in scales.rows)
     return [array("int32_t", f"bias_{index:02}", bias), array("struct scale", f"scales_{index:02}", rows)]
 
 
@@ -240,51 +193,4 @@ def _weighted(
     index: int, op: Weighted, kernel: str, constants: Sequence[str], fields: Fields, scratch: int = 0
 ) -> EmittedOperator:
     given = [f"{what}_{index:02}" for what in ("weights", "bias", "scales")]
-    return _emit(index, op, kernel, kernel, constants, fields, ["const int8_t *in"], given, scratch)
-
-
-def _emit(
-    index: int,
-    op: Operator,
-    kernel: str,
-    structure: str,
-    constants: Sequence[str],
-    fields: Fields,
-    inputs: Sequence[str],
-    given: Sequence[str],
-    scratch: int = 0,
-) -> EmittedOperator:
-    """Put an operator together: the kernel gets its shape, the activations, scratch, and what is `given`."""
-    function = f"op_{index:02}_{kernel}"
-    parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch else [])]
-    arguments = ["&shape", *(text.split("*")[1] for text in parameters), *given]
-    shapes = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in op.inputs)
-    name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
-    text = (
-        f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n{''.join(constants)}"
-        f"MODEL_OPERATOR {function}({', '.join(parameters)}) {{\n"
-        f"    static const struct {structure} shape = {_structure(fields, 1)};\n"
-        f"    {kernel}({', '.join(arguments)});\n}}\n"
-    )
-    return EmittedOperator(function, kernel, text, scratch)
-
-
-def _structure(fields: Fields, depth: int) -> str:
-    """Write an initializer, a field a line."""
-    inner = "    " * (depth + 1)
-    lines = "".join(f"{inner}.{name} = {_value(value, depth + 1)},\n" for name, value in fields.items())
-    return "{\n" + lines + "    " * depth + "}"
-
-
-def _value(value: object, depth: int) -> str:
-    match value:
-        case dict():
-            return _structure(value, depth)
-        case list():
-            return "{" + ", ".join(map(_integer, value)) + "}"
-    return str(value)
-
-
-def _integer(value: int) -> str:
-    # -2147483648 would be the negative of a number that int cannot hold.
-    return "-2147483647 - 1" if value == -(2**31) else str(value)
+    return emit(index, op, kernel, kernel, constants, fields, ["const int8_t *in"], given, scratch)

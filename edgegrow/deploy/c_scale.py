@@ -8,7 +8,6 @@ import numpy as np
 
 from edgegrow.deploy.graph import Add, Array, Weighted
 from edgegrow.deploy.simulate import clamp_limits, multipliers
-from edgegrow.errors import InputError
 
 _LARGEST_INPUT = 128  # magnitude of an int8
 
@@ -57,8 +56,6 @@ def output_scales(op: Weighted | Add, fractions: list[tuple[int, int]], largest:
     one_sign = low >= zero_point
     rows, fast = [], True
     for (fraction, shift), magnitude in zip(fractions, largest.tolist(), strict=True):
-        if magnitude << max(shift, 0) >= 2**31:
-            raise InputError(f"operator {op.name}: its scaled sums can overflow 32 bits: calibrate it again")
         addend = (2 * zero_point + 1) << (-shift - 1) if shift < 0 else zero_point
         fast &= shift <= 0 and (one_sign or shift < 0 or fraction == 0)
         fast &= 2 * magnitude < 2**31 and magnitude + 2 + abs(addend) < 2**31

@@ -71,18 +71,27 @@ def run_foreign(op: Operator, inputs: list[Array]) -> Array:
     return (scaled + out.zero_point).clip(*clamp_limits(op)).astype(np.int8)
 
 
-def _softmax(op: Softmax, x: Array) -> Array:
+def softmax_powers(op: Softmax) -> Array:
+    """Compute the exponentials of 0 to 255 steps below the greatest: int64 ``(256,)``, over ``2**31``.
+
+    What is so far below that it would overflow the exponent's bits gets 0, and so does its share.
+    """
     fraction, shift = fixed_point(op.beta * op.inputs[0].scale * 2 ** (31 - _SOFTMAX_BITS))
-    below = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
-    # What is further below the greatest would overflow the exponent's bits: its share is 0.
+    below = -np.arange(256)
     counted = below >= -_radius(_SOFTMAX_BITS, shift)
     exponents = high_product(np.where(counted, below, 0) << shift, fraction)
-    powers = _exp(exponents, _SOFTMAX_BITS)
-    sums = np.where(counted, rounding_shift(powers, _SUM_BITS), 0).sum(axis=-1, keepdims=True)
-    headroom = 32 - np.frexp(sums.astype(np.float64))[1]  # leading zeros; exact for 32 bits
+    return np.where(counted, _exp(exponents, _SOFTMAX_BITS), 0)
+
+
+def _softmax(op: Softmax, x: Array) -> Array:
+    below = x.max(axis=-1, keepdims=True).astype(np.int64) - x
+    powers = softmax_powers(op)[below]
+    sums = rounding_shift(powers, _SUM_BITS).sum(axis=-1, keepdims=True)
+    # Leading zeros, exact for 32 bits. Below 4, TFLM shifts by more bits than it has: undefined there.
+    headroom = 32 - np.frexp(sums.astype(np.float64))[1].astype(np.int64)
     reciprocal = _one_over_one_plus((sums << headroom) - 2**31)
     shares = rounding_shift(high_product(powers, reciprocal), _SUM_BITS - headroom + 31 - 8)
-    return np.where(counted, (shares - 128).clip(-128, 127), -128).astype(np.int8)
+    return (shares - 128).clip(-128, 127).astype(np.int8)
 
 
 def _logistic(op: Logistic) -> Array:

@@ -186,11 +186,6 @@ def test_weights_that_cannot_be_packed():
     assert not pack_products(weights)[1]
 
 
-def test_sums_that_overflow_a_shift_to_the_left(tmp_path):
-    with pytest.raises(InputError, match=r"operator layer 0: its scaled sums can overflow"):
-        write_c(Layers(4, 4, 3).conv(8, (3, 3), gain=1e9).graph(), tmp_path)
-
-
 def test_an_operator_without_a_kernel(tmp_path):
     source, result = Tensor("input", (1, 4)), Tensor("output", (1, 4))
     with pytest.raises(UnsupportedError, match=r"operator 0 \(strange\): there is no C kernel for Operator"):

@@ -18,7 +18,8 @@ EDGEGROW_KERNEL void average_pool2d(const struct pool *p, const int8_t *in, int8
                         from += p->channels;
                     }
                 }
-                *out++ = (int8_t)((sum + (sum > 0 ? count / 2 : -(count / 2))) / count);
+                const int32_t average = (sum + (sum > 0 ? count / 2 : -(count / 2))) / count;
+                *out++ = (int8_t)clamp(average, p->low, p->high);
             }
         }
     }

@@ -17,7 +17,7 @@ EDGEGROW_KERNEL void max_pool2d(const struct pool *p, const int8_t *in, int8_t *
                         from += p->channels;
                     }
                 }
-                *out++ = greatest;
+                *out++ = (int8_t)clamp(greatest, p->low, p->high);
             }
         }
     }

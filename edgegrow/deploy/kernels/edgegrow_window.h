@@ -10,6 +10,7 @@ struct pool {
     int stride_y, stride_x;
     int top, left; /* padding */
     int out_height, out_width;
+    int low, high; /* of the activation */
 };
 
 /* Rows from y0 to before y1, columns from x0 to before x1. */

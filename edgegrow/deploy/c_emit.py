@@ -1,0 +1,127 @@
+"""The text of one operator in C: its constants, and a function that calls a kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgegrow.deploy.operators import Array, Operator
+
+_LINE = 100  # columns of a constant's lines
+
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class EmittedOperator:
+    """An operator in C.
+
+    Attributes
+    ----------
+    function : str
+        Its name, ``op_00_conv2d``; it takes the inputs, the output, and scratch where it needs some.
+    kernel : str
+        The kernel it calls; the header is ``edgegrow_KERNEL.h``.
+    text : str
+        Constants and the function.
+    scratch_bytes : int
+        Working memory, from an address that is a multiple of 4.
+    in_place : bool
+        Its output may lie over any of its inputs.
+    """
+
+    function: str
+    kernel: str
+    text: str
+    scratch_bytes: int = 0
+    in_place: bool = False
+
+
+def array(kind: str, name: str, values: Array | Iterable[str]) -> str:
+    """Write a constant array; unsigned words in hexadecimal."""
+    if isinstance(values, np.ndarray):
+        if values.dtype == np.uint32:
+            texts = [f"0x{value:08x}" for value in values.tolist()]
+        else:
+            texts = [integer(value) for value in values.reshape(-1).tolist()]
+    else:
+        texts = list(values)
+    lines, line = [], ""
+    for text in texts:
+        if len(line) + len(text) > _LINE:
+            lines.append(line.rstrip())
+            line = ""
+        line += f"{text}, "
+    lines.append(line.rstrip())
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"static const {kind} {name}[{len(texts)}] = {{\n{body}}};\n"
+
+
+def emit(
+    index: int,
+    op: Operator,
+    kernel: str,
+    structure: str,
+    constants: Sequence[str],
+    fields: Fields,
+    inputs: Sequence[str],
+    given: Sequence[str],
+    scratch: int = 0,
+) -> EmittedOperator:
+    """Put an operator together: the kernel gets its shape, the activations, scratch, and what is `given`.
+
+    Parameters
+    ----------
+    index : int
+        Its place in the graph.
+    op : Operator
+    kernel, structure : str
+        The function to call, of the header ``edgegrow_KERNEL.h``, and the type of its shape.
+    constants : sequence of str
+        Arrays, as `array` writes them.
+    fields : mapping
+        Of the shape.
+    inputs : sequence of str
+        Parameters that take the inputs.
+    given : sequence of str
+        Names of the arrays that the kernel takes.
+    scratch : int
+        Bytes of working memory.
+    """
+    function = f"op_{index:02}_{kernel}"
+    parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch else [])]
+    arguments = ["&shape", *(text.split("*")[1] for text in parameters), *given]
+    shapes = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in op.inputs)
+    name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
+    text = (
+        f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n{''.join(constants)}"
+        f"MODEL_OPERATOR {function}({', '.join(parameters)}) {{\n"
+        f"    static const struct {structure} shape = {_structure(fields, 1)};\n"
+        f"    {kernel}({', '.join(arguments)});\n}}\n"
+    )
+    return EmittedOperator(function, kernel, text, scratch)
+
+
+def _structure(fields: Fields, depth: int) -> str:
+    """Write an initializer, a field a line."""
+    inner = "    " * (depth + 1)
+    lines = "".join(f"{inner}.{name} = {_value(value, depth + 1)},\n" for name, value in fields.items())
+    return "{\n" + lines + "    " * depth + "}"
+
+
+def _value(value: object, depth: int) -> str:
+    match value:
+        case dict():
+            return _structure(value, depth)
+        case list():
+            return "{" + ", ".join(map(integer, value)) + "}"
+    return str(value)
+
+
+def integer(value: int) -> str:
+    """Write a number of 32 bits."""
+    # -2147483648 would be the negative of a number that int cannot hold.
+    return "-2147483647 - 1" if value == -(2**31) else str(value)
