@@ -130,7 +130,7 @@ def export(
     path : Path
         A run folder.
     formats : sequence of str
-        Of `edgegrow.delivery.FORMATS`.
+        Of `edgegrow.delivery.EXPORTED`.
     out : Path, optional
         Where they go; by default into the run folder.
 

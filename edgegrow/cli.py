@@ -105,7 +105,9 @@ def grow(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    formats: Annotated[str, typer.Option("--format", help="What to write.")] = "tflite,onnx",
+    formats: Annotated[
+        str, typer.Option("--format", help="tflite, onnx, c; several with commas.")
+    ] = "tflite,onnx",
     out: Annotated[Path | None, typer.Option(help="Where to; by default the run folder.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -114,10 +116,11 @@ def export(
     """Write a run's artifacts again, from its newest checkpoint."""
     from edgegrow import api
     from edgegrow.delivery import parse_formats
+    from edgegrow.files import size_bytes
 
     with _listening(quiet, verbose) as listener:
         delivery = api.export(run, parse_formats(formats), out, listener)
-    sizes = {str(path): path.stat().st_size for path in delivery.files.values()}
+    sizes = {str(path): size_bytes(path) for path in delivery.files.values()}
     if as_json:
         _print_json({"files": sizes})
     else:

@@ -18,6 +18,7 @@ from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
+from edgegrow.deploy.c import write_c
 from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
@@ -33,7 +34,10 @@ from edgegrow.targets import Target
 from edgegrow.training import evaluate
 
 FORMATS = ("tflite", "onnx")
-"""What can be written, the first being the primary artifact of a run."""
+"""Artifacts of every run, which the host can measure; the first is the primary one."""
+
+EXPORTED = (*FORMATS, "c")
+"""All that can be written."""
 
 _SIMULATED = 500
 """Samples that the simulator takes at once."""
@@ -71,8 +75,8 @@ def parse_formats(text: str) -> list[str]:
     """
     formats = [item.strip() for item in text.split(",")]
     for item in formats:
-        if item not in FORMATS:
-            raise InputError(f"format '{item}': unknown: choose from {', '.join(FORMATS)}")
+        if item not in EXPORTED:
+            raise InputError(f"format '{item}': unknown: choose from {', '.join(EXPORTED)}")
     return list(dict.fromkeys(formats))
 
 
@@ -126,7 +130,7 @@ def deliver(
     target: Target,
     calibration_samples: int,
 ) -> Delivery:
-    """Quantize a network and write its artifacts as ``model.FORMAT``.
+    """Quantize a network and write its artifacts as ``model.FORMAT``, the C package as the folder ``c``.
 
     Parameters
     ----------
@@ -137,7 +141,7 @@ def deliver(
     folder : Path
         Where the artifacts go; it exists.
     formats : sequence of str
-        Of `FORMATS`.
+        Of `EXPORTED`.
     target : Target
         Decides the type of the ``.onnx`` activations.
     calibration_samples : int
@@ -152,11 +156,13 @@ def deliver(
     graph = quantize(float_graph, data.calibration(calibration_samples))
     files = {}
     for item in formats:
-        path = files[item] = folder / f"model.{item}"
+        path = files[item] = folder / ("c" if item == "c" else f"model.{item}")
         if item == "tflite":
             write_tflite(graph, path)
-        else:
+        elif item == "onnx":
             write_onnx(graph, path, onnx_activations(target))
+        else:
+            write_c(graph, path)
     return Delivery(trace, graph, files)
 
 

@@ -99,6 +99,9 @@ def test_export_writes_the_same_bytes_again(finished_run, run_cli, tmp_path):
     code, out, _ = run_cli("export", folder, "--format", "onnx", "--out", tmp_path / "one", "--json", "-q")
     assert code == 0
     assert list(json.loads(out)["files"]) == [str(tmp_path / "one" / "model.onnx")]
+    code, out, _ = run_cli("export", folder, "--format", "c", "--out", tmp_path / "bare", "-q")
+    assert code == 0
+    assert (tmp_path / "bare" / "c" / "src" / "model.c").is_file()
 
 
 def test_measure_prints_a_profile(finished_run, run_cli):
