@@ -1,8 +1,12 @@
 """What all tests share."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from edgegrow import cli
 from edgegrow.data import load_dataset
 from edgegrow.training import deterministic
 
@@ -16,3 +20,32 @@ def _repeatable():
 @pytest.fixture(scope="session")
 def digits():
     return load_dataset("digits")
+
+
+QUICK = ["--net", "mlp", "--budget", "macs=5k", "--epochs", "3", "--set", "grow.samples=64"]
+
+
+@pytest.fixture
+def run_cli(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["edgegrow", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A small real run, made once by a real process."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--out", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def unfinished(text):
+    return text[: text.rindex('{"event": "done"')]

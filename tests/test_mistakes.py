@@ -1,0 +1,146 @@
+"""What users get wrong: one line that says so, exit code 2, and nothing left behind."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from .conftest import QUICK, unfinished
+
+
+def wrong_labels(folder):
+    np.savez(folder / "d.npz", x=np.zeros((90, 1, 8, 8), np.float32), y=np.repeat([0, 1, -2], 30))
+    return ["grow", "--data", folder / "d.npz", *QUICK]
+
+
+def corrupt_checkpoint(folder, finished):
+    run = folder / "copy"
+    shutil.copytree(finished, run)
+    history = run / "history.jsonl"
+    history.write_text(unfinished(history.read_text()))
+    newest = max((run / "checkpoints").glob("*.safetensors"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    newest.write_bytes(content)
+    return ["grow", "--resume", run]
+
+
+def unsupported_operator(folder):
+    (folder / "odd.py").write_text(
+        "from torch import nn\n"
+        "def net(shape, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ELU(), nn.Linear(8, classes))\n"
+    )
+    return ["grow", "--net", "odd:net", "--budget", "macs=5k"]
+
+
+def truncated(folder, finished):
+    file = folder / "half.tflite"
+    file.write_bytes((finished / "model.tflite").read_bytes()[:700])
+    return ["measure", file]
+
+
+def edited(path, make):
+    """A copy of the finished run with one of its files edited, and not finished any more."""
+
+    def arguments(folder, finished):
+        run = folder / "copy"
+        shutil.copytree(finished, run)
+        history = run / "history.jsonl"
+        history.write_text(unfinished(history.read_text()))
+        file = max(run.glob(path))
+        file.write_text(make(file.read_text()))
+        return ["grow", "--resume", run]
+
+    return arguments
+
+
+def damaged_profile(folder, finished):
+    run = folder / "copy"
+    shutil.copytree(finished, run)
+    file = run / "profile.json"
+    profile = json.loads(file.read_text())
+    profile["measurements"] = [m for m in profile["measurements"] if m["metric"] != "macs"]
+    file.write_text(json.dumps(profile))
+    return ["report", run]
+
+
+def network(body):
+    """A user's network whose module of the file ``own.py`` has this body."""
+
+    def arguments(folder, finished):
+        (folder / "own.py").write_text(f"import sys\nfrom torch import nn\n{body}")
+        sys.modules.pop("own", None)
+        return ["grow", "--net", "own:net", "--budget", "macs=20k"]
+
+    return arguments
+
+
+SEVEN = (
+    "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, 7))\n"
+)
+FROZEN = (
+    "def net(shape, classes):\n"
+    "    m = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, 10))\n"
+    "    m[1].weight.requires_grad_(False)\n    return m\n"
+)
+FAILING = (
+    "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, 9), nn.Linear(9, 10))\n"
+)
+EXITING = "def net(shape, classes):\n    sys.exit(3)\n"
+
+MISTAKES = {
+    "unknown data set": (lambda f, r: ["grow", "--data", "fashion", *QUICK], "fashion-mnist"),
+    "missing file": (lambda f, r: ["grow", "--data", f / "none.npz", *QUICK], "none.npz"),
+    "wrong budget unit": (lambda f, r: ["grow", "--budget", "macs=3ms"], "unknown unit 'ms'"),
+    "impossible budget": (lambda f, r: ["grow", "--net", "dscnn", "--budget", "macs=100"], "impossible"),
+    "budget without a cost model": (lambda f, r: ["grow", "--budget", "latency=5ms"], "no cost model"),
+    "negative epochs": (lambda f, r: ["grow", "--budget", "macs=5k", "--epochs", "-3"], "train.epochs"),
+    "unwritable folder": (lambda f, r: ["grow", *QUICK, "--out", "/proc/run"], "/proc/run"),
+    "corrupt checkpoint": (corrupt_checkpoint, "damaged"),
+    "unsupported operator": (unsupported_operator, "ELU"),
+    "label out of range": (wrong_labels, "-2"),
+    "truncated model": (truncated, "half.tflite"),
+    "model of another kind": (lambda f, r: ["measure", r / "config.toml"], ".tflite"),
+    "folder in use": (lambda f, r: ["grow", *QUICK, "--out", r], "--resume"),
+    "not a run": (lambda f, r: ["report", f], "not a run folder"),
+    "resume with options": (
+        lambda f, r: ["grow", "--resume", r, "--seed", "3"],
+        "leave the other options out",
+    ),
+    "unknown option": (lambda f, r: ["grow", "--bugdet", "macs=5k"], "--bugdet"),
+    "unknown target": (lambda f, r: ["grow", *QUICK, "--target", "hots"], "host"),
+    "unknown format": (lambda f, r: ["export", r, "--format", "pdf"], "pdf"),
+    "not a width": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[-4,3]"], "net.widths"),
+    "absurd widths": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[9000000,9000000]"], "net mlp"),
+    "too long a name": (lambda f, r: ["grow", *QUICK, "--out", "a" * 300], "File name too long"),
+    "a folder of something else": (lambda f, r: ["grow", *QUICK, "--out", r / "checkpoints"], "not empty"),
+    "edited checkpoint": (
+        edited("checkpoints/*.json", lambda t: t.replace('"waited": 0', '"waited": -7')),
+        "damaged",
+    ),
+    "edited history": (edited("history.jsonl", lambda t: t.replace('"lr"', '"rl"')), "line 2 is damaged"),
+    "cut profile": (damaged_profile, "no figure for macs"),
+    "wrong number of classes": (network(SEVEN), "returns (7,)"),
+    "frozen parameters": (network(FROZEN), "1.weight is frozen"),
+    "a network that fails": (network(FAILING), "shapes cannot be multiplied"),
+    "a network that exits": (network(EXITING), "SystemExit"),
+    "no network": (network("def net(shape, classes):\n    return 5\n"), "returned int"),
+    "missing configuration": (lambda f, r: ["grow", f / "none.toml"], "none.toml"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(mistake, run_cli, finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make, word = MISTAKES[mistake]
+    arguments = make(tmp_path) if make.__code__.co_argcount == 1 else make(tmp_path, finished_run[0])
+    code, out, err = run_cli(*arguments)
+    assert code == 2
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert line.startswith("error: ")
+    assert word in line
+    assert not (tmp_path / "runs").exists()
