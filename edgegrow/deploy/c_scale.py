@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgegrow.deploy.fixed_point import clamp_limits, multipliers
 from edgegrow.deploy.graph import Add, Array, Weighted
-from edgegrow.deploy.simulate import clamp_limits, multipliers
 
 _LARGEST_INPUT = 128  # magnitude of an int8
 
@@ -42,14 +42,10 @@ def output_scales(op: Weighted | Add, fractions: list[tuple[int, int]], largest:
     ----------
     op : Weighted or Add
     fractions : list of tuple
-        ``(fraction, shift)`` as `edgegrow.deploy.simulate.fixed_point` gives them.
+        ``(fraction, shift)`` as `edgegrow.deploy.fixed_point.fixed_point` gives them.
     largest : ndarray
-        int64, for each of them the greatest magnitude that a sum can have.
-
-    Raises
-    ------
-    InputError
-        If a shift to the left makes a sum overflow 32 bits, which the runtimes would not survive either.
+        int64, for each of them the greatest magnitude that a sum can have; a graph refuses sums that a shift
+        to the left makes overflow 32 bits.
     """
     zero_point = op.output.zero_point
     low, high = clamp_limits(op)

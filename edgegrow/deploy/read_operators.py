@@ -37,15 +37,12 @@ from edgegrow.deploy.graph import (
     Window,
 )
 from edgegrow.deploy.read_tensors import Tensors
+from edgegrow.deploy.tflite_options import ACTIVATIONS
 from edgegrow.errors import InputError, UnsupportedError
 
 Options = TypeVar("Options")
 
-_ACTIVATIONS: dict[int, Activation] = {
-    tflite.ActivationFunctionType.NONE: "none",
-    tflite.ActivationFunctionType.RELU: "relu",
-    tflite.ActivationFunctionType.RELU6: "relu6",
-}
+_ACTIVATIONS: dict[int, Activation] = {number: name for name, number in ACTIVATIONS.items()}
 _LARGEST_STEP = 2**11  # elements along an axis
 _LARGEST_WINDOW = 2**16  # elements
 

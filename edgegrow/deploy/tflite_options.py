@@ -6,6 +6,7 @@ import flatbuffers
 import tflite
 
 from edgegrow.deploy.graph import (
+    Activation,
     Add,
     AveragePool2D,
     Concatenation,
@@ -25,7 +26,7 @@ from edgegrow.deploy.graph import (
     Window,
 )
 
-_ACTIVATIONS = {
+ACTIVATIONS: dict[Activation, int] = {
     "none": tflite.ActivationFunctionType.NONE,
     "relu": tflite.ActivationFunctionType.RELU,
     "relu6": tflite.ActivationFunctionType.RELU6,
@@ -72,7 +73,7 @@ def write_options(b: flatbuffers.Builder, op: Operator) -> tuple[int, int]:
             tflite.Conv2DOptionsAddPadding(b, _PADDINGS[window.padding])
             tflite.Conv2DOptionsAddStrideH(b, window.stride[0])
             tflite.Conv2DOptionsAddStrideW(b, window.stride[1])
-            tflite.Conv2DOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
+            tflite.Conv2DOptionsAddFusedActivationFunction(b, ACTIVATIONS[activation])
             return tflite.BuiltinOptions.Conv2DOptions, tflite.Conv2DOptionsEnd(b)
         case DepthwiseConv2D(window=window, activation=activation):
             tflite.DepthwiseConv2DOptionsStart(b)
@@ -80,24 +81,24 @@ def write_options(b: flatbuffers.Builder, op: Operator) -> tuple[int, int]:
             tflite.DepthwiseConv2DOptionsAddStrideH(b, window.stride[0])
             tflite.DepthwiseConv2DOptionsAddStrideW(b, window.stride[1])
             tflite.DepthwiseConv2DOptionsAddDepthMultiplier(b, op.multiplier)
-            tflite.DepthwiseConv2DOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
+            tflite.DepthwiseConv2DOptionsAddFusedActivationFunction(b, ACTIVATIONS[activation])
             return tflite.BuiltinOptions.DepthwiseConv2DOptions, tflite.DepthwiseConv2DOptionsEnd(b)
         case FullyConnected(activation=activation):
             tflite.FullyConnectedOptionsStart(b)
-            tflite.FullyConnectedOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
+            tflite.FullyConnectedOptionsAddFusedActivationFunction(b, ACTIVATIONS[activation])
             return tflite.BuiltinOptions.FullyConnectedOptions, tflite.FullyConnectedOptionsEnd(b)
         case Add(activation=activation):
             tflite.AddOptionsStart(b)
-            tflite.AddOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
+            tflite.AddOptionsAddFusedActivationFunction(b, ACTIVATIONS[activation])
             return tflite.BuiltinOptions.AddOptions, tflite.AddOptionsEnd(b)
         case Mul(activation=activation):
             tflite.MulOptionsStart(b)
-            tflite.MulOptionsAddFusedActivationFunction(b, _ACTIVATIONS[activation])
+            tflite.MulOptionsAddFusedActivationFunction(b, ACTIVATIONS[activation])
             return tflite.BuiltinOptions.MulOptions, tflite.MulOptionsEnd(b)
         case AveragePool2D(window=window, activation=activation):
-            return tflite.BuiltinOptions.Pool2DOptions, _pool_options(b, window, _ACTIVATIONS[activation])
+            return tflite.BuiltinOptions.Pool2DOptions, _pool_options(b, window, ACTIVATIONS[activation])
         case MaxPool2D(window=window, activation=activation):
-            return tflite.BuiltinOptions.Pool2DOptions, _pool_options(b, window, _ACTIVATIONS[activation])
+            return tflite.BuiltinOptions.Pool2DOptions, _pool_options(b, window, ACTIVATIONS[activation])
         case Softmax(beta=beta):
             tflite.SoftmaxOptionsStart(b)
             tflite.SoftmaxOptionsAddBeta(b, beta)

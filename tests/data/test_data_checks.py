@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from edgegrow.data import checks
 from edgegrow.data.splits import assemble
@@ -137,12 +138,10 @@ def test_uint8_is_scaled() -> None:
 
 
 def test_torch_tensors_will_do() -> None:
-    torch = pytest.importorskip("torch")
     assert made(torch.tensor(X), torch.tensor(Y)).input_shape == (2, 4)
 
 
 def test_a_tensor_that_is_not_an_array(fails: Callable[..., str]) -> None:
-    torch = pytest.importorskip("torch")
     fails(lambda: made(torch.tensor(X, requires_grad=True), Y), "x is not an array (RuntimeError")
 
 
