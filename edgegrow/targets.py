@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 from edgegrow.errors import InputError
+from edgegrow.measure.mcu.board import Board
+from edgegrow.measure.mcu.cores import find_core
 from edgegrow.measure.protocol import TargetRef, Word, explain
 
 SOURCED = ("soc", "memory", "cost", "power")
@@ -194,6 +196,34 @@ class Target(_Frozen):
             for key, value in getattr(self, table):
                 if isinstance(value, int | float):
                     yield f"{table}.{key}"
+
+    def board(self) -> Board:
+        """The microcontroller that predictions are for.
+
+        Raises
+        ------
+        InputError
+            If the target is none, its core cannot be emulated, or its clock is missing.
+        """
+        soc, cost, power = self.soc, self.cost, self.power
+        if self.kind != "mcu" or soc.core is None or soc.clock_hz is None:
+            raise InputError(f"target {self.name}: it is no microcontroller with soc.core and soc.clock_hz")
+        active_w = power.active_w
+        if active_w is None and power.pj_per_cycle is not None:
+            active_w = power.pj_per_cycle * 1e-12 * soc.clock_hz
+        return Board(
+            name=self.name,
+            core=find_core(soc.core),
+            clock_hz=soc.clock_hz,
+            voltage_v=soc.voltage_v,
+            flash_bytes=self.memory.flash_bytes,
+            ram_bytes=self.memory.ram_bytes,
+            cycle_scale=cost.cycle_scale,
+            calibration=cost.calibration,
+            error=cost.error,
+            active_w=active_w,
+            power_conditions=power.conditions,
+        )
 
     @property
     def reference(self) -> TargetRef:
