@@ -198,7 +198,7 @@ class Target(_Frozen):
                     yield f"{table}.{key}"
 
     def board(self) -> Board:
-        """The microcontroller that predictions are for.
+        """Return the microcontroller that predictions are for.
 
         Raises
         ------
