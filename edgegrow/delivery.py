@@ -11,8 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from edgegrow import __version__
-from edgegrow.config import MeasureConfig
 from edgegrow.cost.flash import FlashModel
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
@@ -33,16 +31,10 @@ from edgegrow.measure.protocol import Identity, Measurement, Profile
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
 
-FORMATS = ("tflite", "onnx")
-"""Artifacts of every run, which the host can measure; the first is the primary one."""
-
-EXPORTED = (*FORMATS, "c")
+EXPORTED = ("tflite", "onnx", "c")
 """All that can be written."""
 
-_SIMULATED = 500
-"""Samples that the simulator takes at once."""
-
-_STRUCTURE_SAMPLES = 8
+STRUCTURE_SAMPLES = 8
 """Calibration samples of a file that is not kept: ranges decide few of its bytes."""
 
 
@@ -63,6 +55,11 @@ class Delivery:
     trace: NetworkTrace
     graph: Graph
     files: dict[str, Path]
+
+
+def formats_of(target: Target) -> tuple[str, ...]:
+    """Name the artifacts of a run for a target; the first is the one that its budget holds for."""
+    return ("c", "tflite") if target.kind == "mcu" else ("tflite", "onnx")
 
 
 def parse_formats(text: str) -> list[str]:
@@ -117,7 +114,7 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
         for op in float_graph.operators
     ]
     distinct = replace(float_graph, operators=tuple(operators))
-    graph = quantize(distinct, data.calibration(_STRUCTURE_SAMPLES))
+    graph = quantize(distinct, data.calibration(STRUCTURE_SAMPLES))
     others = sum(not isinstance(op, Weighted) for op in operators)
     return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)), others)
 
@@ -164,79 +161,3 @@ def deliver(
         else:
             write_c(graph, path)
     return Delivery(trace, graph, files)
-
-
-def profile_delivery(
-    delivery: Delivery,
-    data: Dataset,
-    target: Target,
-    settings: MeasureConfig,
-    threads: int,
-    listener: Listener,
-) -> dict[str, Profile]:
-    """Measure every artifact of a delivery, and count what needs no clock.
-
-    The whole test split goes through the float network, the simulator and each runtime.
-
-    Returns
-    -------
-    dict
-        ``{format: profile}``.
-    """
-    test = data.test
-    samples = f"{len(test)} test samples"
-    float_accuracy = evaluate(delivery.trace.graph, test)[1]
-    listener.say(f"simulating {samples}")
-    simulated = accuracy(simulated_logits(delivery.graph, test.x), test)
-    torch_identity = Identity(runtime="torch", version=torch.__version__.split("+")[0], threads=threads)
-    own_identity = Identity(runtime="edgegrow", version=__version__)
-    shapes = delivery.trace.shapes(delivery.trace.widths())
-    macs = count_macs(shapes)
-    checked = fvcore_macs(delivery.trace.graph, data.input_shape)
-    common = (
-        Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
-                    identity=torch_identity, method=samples),
-        Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
-                    identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic"),
-        Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,
-                    method=f"counted from the layers; fvcore counts {checked}"),
-        Measurement(metric="params", value=count_params(shapes), unit="params", evidence="predicted",
-                    identity=own_identity, method="weights and biases, batch norms folded"),
-        Measurement(metric="peak_activations", value=plan_arena(delivery.graph).peak_bytes, unit="bytes",
-                    evidence="predicted", identity=own_identity, method="arena planned greedily by size"),
-    )  # fmt: skip
-    profiles = {}
-    for item, path in delivery.files.items():
-        listener.say(f"measuring {path.name}")
-        profile = measure_host(
-            path,
-            target=target.reference,
-            threads=threads,
-            min_iterations=settings.iterations,
-            min_seconds=settings.seconds,
-            warn=listener.warn,
-        )
-        with open_artifact(path, threads) as session:
-            reached = Measurement(
-                metric="accuracy",
-                value=accuracy(predict(session, test.x), test),
-                unit="fraction",
-                evidence="measured",
-                identity=session.identity,
-                method=samples,
-            )
-        merged = (reached, *common, *profile.measurements)
-        profiles[item] = profile.model_copy(update={"measurements": merged})
-    return profiles
-
-
-def simulated_logits(graph: Graph, x: np.ndarray) -> np.ndarray:
-    """Logits ``(n, classes)`` of float samples ``(n, ...)`` in the simulator."""
-    pieces = range(0, len(x), _SIMULATED)
-    outputs = [simulate(graph, graph.quantize_input(x[i : i + _SIMULATED])) for i in pieces]
-    return graph.dequantize_output(np.concatenate(outputs)).reshape(len(x), -1)
-
-
-def accuracy(logits: np.ndarray, split: Split) -> float:
-    """Share of samples whose largest logit ``(n, classes)`` is their label's."""
-    return float((logits.argmax(1) == split.y).mean())

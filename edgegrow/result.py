@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgegrow.config import RunConfig
-from edgegrow.delivery import FORMATS
 from edgegrow.errors import BudgetError
 from edgegrow.measure.protocol import Measurement, Profile
 from edgegrow.run import RunFolder
 from edgegrow.units import format_quantity
 
-_PROFILED = {"macs": "macs", "params": "params", "flash_bytes": "flash"}
+_PROFILED = {
+    "macs": "macs",
+    "params": "params",
+    "latency_ms": "latency",
+    "energy_mj": "energy",
+    "ram_bytes": "ram",
+    "flash_bytes": "flash",
+}
 """Budgeted metric -> the figure of the profile that it bounds."""
 
 
-def profile_file(folder: RunFolder, item: str) -> Path:
-    """Profile of an artifact: ``profile.json`` of the primary one, ``profile-FORMAT.json`` of others."""
-    return folder.path / ("profile.json" if item == FORMATS[0] else f"profile-{item}.json")
+_OTHERS = {"tflite": ("onnx",), "c": ()}
+"""Format of the artifact that a budget holds for -> the others with a profile of their own."""
+
+
+def write_profiles(folder: RunFolder, profiles: Mapping[str, Profile]) -> None:
+    """Write ``{format: profile}`` into a run folder: ``profile.json`` is the first one's."""
+    for item, profile in profiles.items():
+        profile.write(_profile_file(folder, None if profile is next(iter(profiles.values())) else item))
+
+
+def read_profiles(folder: RunFolder) -> dict[str, Profile]:
+    """Read back what `write_profiles` wrote.
+
+    Raises
+    ------
+    InputError
+        If one is missing or damaged.
+    """
+    primary = Profile.read(_profile_file(folder))
+    others = _OTHERS.get(primary.artifact.format, ())
+    return {
+        primary.artifact.format: primary,
+        **{item: Profile.read(_profile_file(folder, item)) for item in others},
+    }
+
+
+def _profile_file(folder: RunFolder, item: str | None = None) -> Path:
+    return folder.path / (f"profile-{item}.json" if item else "profile.json")
 
 
 @dataclass(frozen=True)
@@ -33,7 +65,7 @@ class Run:
     config : RunConfig
         What it was asked for.
     profiles : dict
-        ``{format: Profile}`` of its artifacts.
+        ``{format: Profile}`` of its artifacts, first of that which the budget holds for.
     """
 
     folder: RunFolder
@@ -42,8 +74,8 @@ class Run:
 
     def delivered(self) -> dict[str, Measurement]:
         """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
-        profile = self.profiles[FORMATS[0]]
-        found = {metric: profile.find(_PROFILED[metric]) for metric in self.config.budget.limits}
+        profile = next(iter(self.profiles.values()))
+        found = {metric: _worst(profile, _PROFILED[metric]) for metric in self.config.budget.limits}
         return {metric: measurement for metric, measurement in found.items() if measurement is not None}
 
     def costs(self) -> dict[str, float]:
@@ -83,3 +115,8 @@ class Run:
                     f"budget {metric}: missed: {format_quantity(metric, value)} is "
                     f"{100 * (value / limit - 1):.1f} % over {format_quantity(metric, limit)}"
                 )
+
+
+def _worst(profile: Profile, metric: str) -> Measurement | None:
+    """Find the figure that a promise is measured by: the greatest of all inferences, where they differ."""
+    return profile.find(metric, "max") or profile.find(metric)

@@ -197,6 +197,11 @@ class Target(_Frozen):
                 if isinstance(value, int | float):
                     yield f"{table}.{key}"
 
+    @property
+    def compiler(self) -> str:
+        """What compiles C packages for it: ``zig`` or ``gcc``."""
+        return self.runtime.compiler or "zig"
+
     def board(self) -> Board:
         """Return the microcontroller that predictions are for.
 

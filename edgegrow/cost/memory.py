@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 
-from edgegrow.deploy.graph import Graph
+from edgegrow.deploy.graph import FloatGraph, Graph
 
 ALIGNMENT = 16
 """Bytes; every tensor starts at a multiple of it."""
@@ -49,7 +49,7 @@ class _Life:
 
 
 def plan_arena(
-    graph: Graph, scratch: Mapping[str, int] | None = None, in_place: Collection[str] = ()
+    graph: Graph | FloatGraph, scratch: Mapping[str, int] | None = None, in_place: Collection[str] = ()
 ) -> ArenaPlan:
     """Place every activation, input and output too, and then kernels' scratch into what is left free.
 
@@ -84,7 +84,9 @@ def plan_arena(
     return ArenaPlan(offsets, peak, scratch_offsets)
 
 
-def _hosts(graph: Graph, lives: Mapping[str, _Life], in_place: Collection[str]) -> dict[str, str]:
+def _hosts(
+    graph: Graph | FloatGraph, lives: Mapping[str, _Life], in_place: Collection[str]
+) -> dict[str, str]:
     """For each output that takes an input's place, the first tensor that had this place."""
     hosts: dict[str, str] = {}
     for step, op in enumerate(graph.operators):
@@ -125,7 +127,7 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _lives(graph: Graph) -> list[_Life]:
+def _lives(graph: Graph | FloatGraph) -> list[_Life]:
     """List the last tensor first: so TFLM takes those of equal size, which stable sorting keeps."""
     first = {graph.input.name: 0} | {op.output.name: step for step, op in enumerate(graph.operators)}
     last = dict(first)

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgegrow.deploy.c_emit import EmittedOperator, Fields, array, emit, integer
 from edgegrow.deploy.c_foreign import emit_foreign
+from edgegrow.deploy.c_memory import depthwise_band, operator_memory
 from edgegrow.deploy.c_scale import (
     Scales,
     interleave,
@@ -33,8 +34,6 @@ from edgegrow.deploy.graph import (
     Window,
 )
 
-_BAND_BYTES = 2048
-"""What a depthwise convolution may widen at a time, where one row of outputs needs no more."""
 _ADD_SHIFT = 20
 
 
@@ -78,11 +77,7 @@ def _conv2d(index: int, op: Conv2D) -> EmittedOperator:
         "zero": op.inputs[0].zero_point,
         "product": {"depth": depth, **product},
     }
-    columns = min(2, prod(op.output.shape[1:3]))
-    emitted = _weighted(index, op, "conv2d", constants, fields, scratch=columns * depth * 2)
-    # Both columns are read before their outputs are written, and no later one lies where those go.
-    pointwise = op.window.size == op.window.stride == (1, 1)
-    return replace(emitted, in_place=pointwise and op.output.shape[3] <= op.inputs[0].shape[3])
+    return _weighted(index, op, "conv2d", constants, fields)
 
 
 def _fully_connected(index: int, op: FullyConnected) -> EmittedOperator:
@@ -94,19 +89,14 @@ def _fully_connected(index: int, op: FullyConnected) -> EmittedOperator:
 
 def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
     taps = op.weight[0].transpose(2, 0, 1)  # (channels, kernel_h, kernel_w)
-    (kernel_height, kernel_width), (stride_y, stride_x) = op.window.size, op.window.stride
-    by_two = op.window.size == (3, 3) and stride_x == 1
+    by_two = op.window.size == (3, 3) and op.window.stride[1] == 1
     bias, scales = sums_and_scales(op, taps.reshape(len(taps), -1))
-    out_height, out_width = op.output.shape[1:3]
-    # The last window reads whole pairs, and two windows at a time read a column more.
-    width = (out_width - 1) * stride_x + kernel_width + kernel_width % 2
-    width += width % 2
-    rows = max(1, min(out_height, (_BAND_BYTES // (2 * width) - kernel_height) // stride_y + 1))
+    band = depthwise_band(op)
     fields = _window(op, op.window) | {
         "in_channels": op.inputs[0].shape[3],
         "multiplier": op.multiplier,
-        "band": rows,
-        "band_width": width,
+        "band": band.rows,
+        "band_width": band.width,
         "zero": op.inputs[0].zero_point,
         "output": _output(scales),
     }
@@ -114,10 +104,7 @@ def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
         array("uint32_t", f"weights_{index:02}", pack_rows(taps, by_two)),
         *_scales(index, bias, scales),
     ]
-    scratch = ((rows - 1) * stride_y + kernel_height) * width * 2
-    emitted = _weighted(index, op, "depthwise_conv2d", constants, fields, scratch)
-    # A channel is read before its outputs are written, where it is one band, and no other channel lies there.
-    return replace(emitted, in_place=op.multiplier == 1 and rows == out_height)
+    return _weighted(index, op, "depthwise_conv2d", constants, fields)
 
 
 def _add(index: int, op: Add) -> EmittedOperator:
@@ -136,7 +123,7 @@ def _add(index: int, op: Add) -> EmittedOperator:
         "output": _output(scales),
     }
     emitted = emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
-    return replace(emitted, in_place=True)
+    return replace(emitted, in_place=operator_memory(op).in_place)
 
 
 def _pool(index: int, op: Pool, kernel: str) -> EmittedOperator:
@@ -190,7 +177,11 @@ def _window(op: Operator, window: Window) -> dict[str, object]:
 
 
 def _weighted(
-    index: int, op: Weighted, kernel: str, constants: Sequence[str], fields: Fields, scratch: int = 0
+    index: int, op: Weighted, kernel: str, constants: Sequence[str], fields: Fields
 ) -> EmittedOperator:
     given = [f"{what}_{index:02}" for what in ("weights", "bias", "scales")]
-    return emit(index, op, kernel, kernel, constants, fields, ["const int8_t *in"], given, scratch)
+    memory = operator_memory(op)
+    emitted = emit(
+        index, op, kernel, kernel, constants, fields, ["const int8_t *in"], given, memory.scratch_bytes
+    )
+    return replace(emitted, in_place=memory.in_place)

@@ -17,7 +17,7 @@ from edgegrow.cost.layers import count_macs
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Journal, Progress
-from edgegrow.growth.select import CostModel, select_splits
+from edgegrow.growth.select import CheckedCostModel, CostModel, select_checked
 from edgegrow.growth.splitting import (
     BUILD_PASSES,
     PRODUCT_PASSES,
@@ -65,7 +65,7 @@ class Grower:
     data : Dataset
         Trains on its training split, reports on its validation split, never sees the test split.
     costs : CostModel
-        Prices whole networks in the metrics of `limits`.
+        Prices whole networks in the metrics of `limits`, and may try each step's on the target.
     limits : mapping
         ``{metric: upper bound}``.
     train_config, grow_config
@@ -113,6 +113,8 @@ class Grower:
         Every stretch of at most an epoch ends in a checkpoint, and draws from streams of its own, keyed by
         seed and place: a resumed run takes the very steps that an uninterrupted one takes.
         """
+        if isinstance(self.costs, CheckedCostModel):
+            self.costs.recall(progress.learnt)
         if not progress.filter_norms:
             progress.filter_norms = filter_norms(self.trace)
             self.journal.checkpoint(progress, self.trace, self.optimizer)
@@ -224,7 +226,9 @@ class Grower:
         progress.macs_trained += scoring_macs
         scoring_seconds = time.monotonic() - started
         widths_before = self.trace.widths()
-        chosen = select_splits(self.trace, indices, self.costs, self._limits_at(number))
+        chosen, checked = select_checked(self.trace, indices, self.costs, self._limits_at(number))
+        if isinstance(self.costs, CheckedCostModel):
+            progress.learnt = self.costs.learnt()
         loss_before = evaluate(self.trace.graph, searched)[0]
         step, loss_after, predicted = self._split(indices, chosen, searched)
         progress.macs_trained += self.macs * len(searched) * (1 + len(self.config.step_sizes))
@@ -245,6 +249,7 @@ class Grower:
                 "loss_after": loss_after,
                 "lowest_eigenvalues": {i.block.group.name: i.eigenvalues.tolist() for i in indices},
                 "costs": dict(self.costs(self.trace.shapes(widths))),
+                "checked": checked,
                 "samples": len(scored),
                 "scoring_macs": scoring_macs,
                 "scoring_seconds": scoring_seconds,

@@ -27,6 +27,8 @@ class Progress:
         Multiply-accumulates spent on training, scoring and line searches so far.
     filter_norms : dict
         Norm of fresh filters of each layer, which grown ones are rescaled to.
+    learnt : dict
+        What checks on the target have taught the cost model.
     """
 
     growth_steps: int = 0
@@ -35,6 +37,7 @@ class Progress:
     anneal_total: int = 0
     macs_trained: float = 0.0
     filter_norms: dict[str, float] = field(default_factory=dict)
+    learnt: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, which ``Progress(**values)`` reads back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +18,63 @@ class CostModel(Protocol):
     def __call__(self, layers: Sequence[LayerShape]) -> Mapping[str, float]:
         """Return ``{metric: value}``."""
         ...
+
+
+@runtime_checkable
+class CheckedCostModel(CostModel, Protocol):
+    """A cost model that can try networks on the target, and learns from it."""
+
+    def check(self, layers: Sequence[LayerShape]) -> Mapping[str, float]:
+        """Return ``{metric: value}`` as found on the target; from then on the model agrees there."""
+        ...
+
+    def learnt(self) -> dict[str, Any]:
+        """Return what checks have taught it, as plain values."""
+        ...
+
+    def recall(self, learnt: Mapping[str, Any]) -> None:
+        """Put it into the state that `learnt` was returned in."""
+        ...
+
+
+_CHECKS, _FULL = 4, 0.98
+"""Choices of a growth step that are tried on the target at most; share of a limit that one should use."""
+
+
+def select_checked(
+    trace: NetworkTrace, indices: Sequence[SplittingIndex], costs: CostModel, limits: Mapping[str, float]
+) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """Choose splits, and where costs can be tried on the target, those of the fullest choice that keeps them.
+
+    A try corrects the cost model at the network's size, so that the next choice comes closer.
+
+    Parameters
+    ----------
+    trace, indices, costs, limits
+        As of `select_splits`.
+
+    Returns
+    -------
+    chosen : dict
+        As `select_splits` gives it; empty where no choice kept the limits.
+    checked : list of dict
+        ``{metric: value}`` of every choice that was tried, in order.
+    """
+    if not isinstance(costs, CheckedCostModel):
+        return select_splits(trace, indices, costs, limits), []
+    best: dict[str, torch.Tensor] = {}
+    fullest, checked = 0.0, []
+    for _ in range(_CHECKS):
+        chosen = select_splits(trace, indices, costs, limits)
+        wider = {name: width + len(chosen.get(name, ())) for name, width in trace.widths().items()}
+        found = dict(costs.check(trace.shapes(wider)))
+        checked.append(found)
+        share = max(found[metric] / limit for metric, limit in limits.items())
+        if fullest < share <= 1:
+            best, fullest = chosen, share
+        if _FULL <= share <= 1:
+            break
+    return best, checked
 
 
 def select_splits(

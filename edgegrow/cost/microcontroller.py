@@ -1,0 +1,236 @@
+"""What a network takes on a microcontroller: predicted at any width, and checked in the emulator.
+
+Before growth, networks of the same structure and some widths are compiled and emulated: the prices of
+the kernels' loops are fitted to them, and what code takes beside the constants is seen. A check emulates the network of
+some widths, and corrects the model so that it agrees there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgegrow.cost.cycles import CyclePrices
+from edgegrow.cost.layers import LayerShape, count_macs, count_params
+from edgegrow.cost.memory import plan_arena
+from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.c import write_c
+from edgegrow.deploy.c_memory import operator_memory
+from edgegrow.deploy.graph import Array, FloatGraph
+from edgegrow.errors import InputError
+from edgegrow.measure.mcu.board import Board
+from edgegrow.measure.mcu.emulator import Emulation, emulate
+
+_MEMORY_BYTES = 2**23
+"""Flash and RAM of the machine that networks are tried on: what does not fit the board can be priced too."""
+
+_SEED = 0  # of the weights that networks are tried with
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What an emulated network took."""
+
+    graph: FloatGraph
+    cycles: tuple[int, ...]
+    """Of its operators."""
+    rest_cycles: int
+    flash_bytes: int
+    ram_bytes: int
+
+
+@dataclass
+class Corrections:
+    """What the last check has taught a cost model; none before the first.
+
+    Attributes
+    ----------
+    cycles : list of float
+        For each operator, emulated cycles for one predicted.
+    rest_cycles, flash_bytes, ram_bytes : int
+        Emulated minus predicted: cycles outside of operators, and memory.
+    """
+
+    cycles: list[float] = field(default_factory=list)
+    rest_cycles: int = 0
+    flash_bytes: int = 0
+    ram_bytes: int = 0
+
+
+class MicrocontrollerCosts:
+    """Costs of a network on a board, in the metrics of a budget.
+
+    Parameters
+    ----------
+    metrics : iterable of str
+        Metrics to give: ``macs``, ``params``, ``latency_ms``, ``energy_mj``, ``ram_bytes``, ``flash_bytes``.
+    board : Board
+        What it runs on.
+    graph : FloatGraph
+        The network at any widths.
+    examples : sequence of sequence of LayerShape
+        Layers at the widths that prices are fitted at.
+    samples : ndarray
+        A few, for the ranges of activations; as `edgegrow.deploy.quantize.quantize` takes them.
+    compiler : str
+        ``zig`` or ``gcc``.
+
+    Attributes
+    ----------
+    corrections : Corrections
+        All that changes after construction.
+
+    Raises
+    ------
+    InputError
+        If a metric cannot be predicted for the board.
+    """
+
+    def __init__(
+        self,
+        metrics: Iterable[str],
+        board: Board,
+        graph: FloatGraph,
+        examples: Sequence[Sequence[LayerShape]],
+        samples: Array,
+        compiler: str = "zig",
+    ) -> None:
+        self.metrics = tuple(metrics)
+        check_predictable(self.metrics, board)
+        self.board, self.graph, self.samples, self.compiler = board, graph, samples, compiler
+        self.corrections = Corrections()
+        trials = [self._try(layers) for layers in examples]
+        self._fit(trials)
+
+    def _fit(self, trials: Sequence[_Trial]) -> None:
+        self._prices = None
+        if all(trial.cycles for trial in trials):
+            self._prices = CyclePrices(
+                [pair for trial in trials for pair in zip(trial.graph.operators, trial.cycles, strict=True)]
+            )
+            self._ratios = [
+                exp(float(np.mean([log(t.cycles[i] / self._prices(t.graph.operators[i])) for t in trials])))
+                for i in range(len(self.graph.operators))
+            ]
+            self._rest_cycles = max(trial.rest_cycles for trial in trials)
+        # Code of few channels is a little smaller; the greatest is on the safe side.
+        self._code_bytes = max(trial.flash_bytes - _constant_bytes(trial.graph) for trial in trials)
+        self._fixed_ram_bytes = max(trial.ram_bytes - _arena_bytes(trial.graph) for trial in trials)
+
+    def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
+        """Return ``{metric: value}`` of a network of these layers, predicted."""
+        graph = resize_graph(self.graph, layers)
+        flash = _constant_bytes(graph) + self._code_bytes + self.corrections.flash_bytes
+        ram = _arena_bytes(graph) + self._fixed_ram_bytes + self.corrections.ram_bytes
+        return self._costs(layers, self._cycles(graph), flash, ram)
+
+    def check(self, layers: Sequence[LayerShape]) -> dict[str, float]:
+        """Emulate a network of these layers, correct the model there, and return ``{metric: value}``."""
+        trial = self._try(layers)
+        self.corrections = Corrections()
+        flash_bytes = trial.flash_bytes - _constant_bytes(trial.graph) - self._code_bytes
+        ram_bytes = trial.ram_bytes - _arena_bytes(trial.graph) - self._fixed_ram_bytes
+        ratios, rest_cycles = [], 0
+        if self._prices is not None:
+            predicted = self._operator_cycles(trial.graph)
+            ratios = [emulated / p for emulated, p in zip(trial.cycles, predicted, strict=True)]
+            rest_cycles = trial.rest_cycles - self._rest_cycles
+        self.corrections = Corrections(ratios, rest_cycles, flash_bytes, ram_bytes)
+        cycles = sum(trial.cycles) + trial.rest_cycles if trial.cycles else None
+        return self._costs(layers, cycles, trial.flash_bytes, trial.ram_bytes)
+
+    def learnt(self) -> dict[str, Any]:
+        """Return the corrections as plain values."""
+        return asdict(self.corrections)
+
+    def recall(self, learnt: Mapping[str, Any]) -> None:
+        """Take corrections that `learnt` has returned; none of them where it is empty."""
+        self.corrections = Corrections(**learnt)
+
+    def _operator_cycles(self, graph: FloatGraph) -> list[float]:
+        assert self._prices is not None
+        factors = self.corrections.cycles or [1.0] * len(graph.operators)
+        return [
+            self._prices(op) * ratio * factor
+            for op, ratio, factor in zip(graph.operators, self._ratios, factors, strict=True)
+        ]
+
+    def _cycles(self, graph: FloatGraph) -> float | None:
+        if self._prices is None:
+            return None
+        return sum(self._operator_cycles(graph)) + self._rest_cycles + self.corrections.rest_cycles
+
+    def _costs(
+        self, layers: Sequence[LayerShape], cycles: float | None, flash_bytes: float, ram_bytes: float
+    ) -> dict[str, float]:
+        latency_ms = None if cycles is None else self.board.latency_ms(cycles)
+        every = {
+            "macs": count_macs(layers),
+            "params": count_params(layers),
+            "latency_ms": latency_ms,
+            "energy_mj": None if latency_ms is None else self.board.energy_mj(latency_ms),
+            "ram_bytes": ram_bytes,
+            "flash_bytes": flash_bytes,
+        }
+        return {metric: float(value) for metric in self.metrics if (value := every[metric]) is not None}
+
+    def _try(self, layers: Sequence[LayerShape]) -> _Trial:
+        """Compile and emulate a network of these layers, its weights random."""
+        graph = resize_graph(self.graph, layers)
+        quantized = random_graph(graph, self.samples, _SEED)
+        with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
+            write_c(quantized, Path(folder))
+            inputs = quantized.quantize_input(self.samples[:1]).reshape(1, -1)
+            emulation = emulate(
+                folder,
+                self.board.core.name,
+                inputs,
+                compiler=self.compiler,
+                flash_bytes=_MEMORY_BYTES,
+                ram_bytes=_MEMORY_BYTES,
+            )
+        cycles = _first_cycles(emulation)
+        return _Trial(
+            graph, cycles[:-1], cycles[-1] if cycles else 0, emulation.flash_bytes, emulation.ram_bytes
+        )
+
+
+def check_predictable(metrics: Iterable[str], board: Board) -> None:
+    """Refuse metrics that cannot be predicted for a board.
+
+    Raises
+    ------
+    InputError
+        Where its target has no scale for cycles, or no power.
+    """
+    for metric in metrics:
+        if metric in ("latency_ms", "energy_mj") and board.latency_ms(1) is None:
+            raise InputError(
+                f"budget {metric}: target '{board.name}' has no calibrated cycle model: "
+                "budget macs, ram and flash there"
+            )
+        if metric == "energy_mj" and board.energy_mj(1) is None:
+            raise InputError(
+                f"budget {metric}: target '{board.name}' has no power figure: budget latency there"
+            )
+
+
+def _constant_bytes(graph: FloatGraph) -> int:
+    return sum(operator_memory(op).constant_bytes for op in graph.operators)
+
+
+def _arena_bytes(graph: FloatGraph) -> int:
+    memory = {op.output.name: operator_memory(op) for op in graph.operators}
+    scratch = {name: m.scratch_bytes for name, m in memory.items()}
+    return plan_arena(graph, scratch, {name for name, m in memory.items() if m.in_place}).peak_bytes
+
+
+def _first_cycles(emulation: Emulation) -> tuple[int, ...]:
+    """Cycles of the operators and of what runs outside of them, or nothing where the core has no model."""
+    return tuple(work.cycles[0] for work in emulation.operators if work.cycles is not None)

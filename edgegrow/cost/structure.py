@@ -1,0 +1,91 @@
+"""A network's deployed graph at other widths, before it has been grown to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from edgegrow.cost.layers import LayerShape
+from edgegrow.deploy.graph import (
+    Array,
+    DepthwiseConv2D,
+    FloatGraph,
+    FullyConnected,
+    Graph,
+    Operator,
+    Weighted,
+)
+from edgegrow.deploy.quantize import quantize
+
+
+def resize_graph(graph: FloatGraph, layers: Sequence[LayerShape]) -> FloatGraph:
+    """Give a graph the widths of some layers; its weights are all 0, and take no memory.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+        Of the same network at any widths.
+    layers : sequence of LayerShape
+        Its layers at the widths wanted, named as its operators with weights are.
+    """
+    shapes = {layer.name: layer for layer in layers}
+    tensors = {graph.input.name: graph.input}
+    operators: list[Operator] = []
+    for op in graph.operators:
+        op = replace(op, inputs=tuple(tensors[tensor.name] for tensor in op.inputs))
+        if isinstance(op, Weighted):
+            shape = _weight_shape(op, shapes[op.name])
+            op = replace(op, weight=_zeros(shape), bias=_zeros((shapes[op.name].cout,)))
+        op = replace(op, output=replace(op.output, shape=op.output_shape()))
+        tensors[op.output.name] = op.output
+        operators.append(op)
+    return FloatGraph(graph.input, tensors[graph.output.name], tuple(operators))
+
+
+def _weight_shape(op: Weighted, layer: LayerShape) -> tuple[int, ...]:
+    match op:
+        case FullyConnected():
+            return (layer.cout, layer.cin)
+        case DepthwiseConv2D():
+            return (*op.weight.shape[:3], layer.cout)
+    return (layer.cout, *op.weight.shape[1:3], layer.cin)
+
+
+def _zeros(shape: tuple[int, ...]) -> Array:
+    return np.broadcast_to(np.float32(0), shape)
+
+
+def random_graph(graph: FloatGraph, samples: Array, seed: int) -> Graph:
+    """Fill a graph with random weights, and quantize it: what a network of these widths takes on a device.
+
+    Kernels take the same time whatever the weights are, but for choices made when the package is written.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+        Weights of any values.
+    samples : ndarray
+        To calibrate on, as `edgegrow.deploy.quantize.quantize` takes them.
+    seed : int
+        Of the weights.
+    """
+    rng = np.random.default_rng(seed)
+    operators = [
+        replace(
+            op,
+            weight=(rng.normal(size=op.weight.shape) * _fan_in(op) ** -0.5).astype(np.float32),
+            bias=rng.normal(scale=0.1, size=op.bias.shape).astype(np.float32),
+        )
+        if isinstance(op, Weighted)
+        else op
+        for op in graph.operators
+    ]
+    return quantize(replace(graph, operators=tuple(operators)), samples)
+
+
+def _fan_in(op: Weighted) -> int:
+    """Count the inputs that each output sums."""
+    return prod(op.weight.shape) // op.bias.size

@@ -1,0 +1,100 @@
+"""Memory that an operator takes in C, told from its shapes alone: scratch, and constants in flash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from edgegrow.deploy.graph import (
+    Add,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Operator,
+    Pool,
+)
+
+_BAND_BYTES = 2048
+"""What a depthwise convolution may widen at a time, where one row of outputs needs no more."""
+
+_SCALE_BYTES = 12  # struct scale of edgegrow_scale.h
+_WORD_BYTES = 4
+
+
+@dataclass(frozen=True)
+class OperatorMemory:
+    """Memory of an operator.
+
+    Attributes
+    ----------
+    constant_bytes : int
+        Weights, biases and scales, as they are packed for the kernels.
+    scratch_bytes : int
+        Working memory while it runs.
+    in_place : bool
+        Its output may lie over any of its inputs.
+    """
+
+    constant_bytes: int = 0
+    scratch_bytes: int = 0
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of outputs that a depthwise convolution computes at a time, and columns of what they read."""
+
+    rows: int
+    width: int
+
+
+def depthwise_band(op: DepthwiseConv2D) -> Band:
+    """Choose the rows that a depthwise convolution widens at a time."""
+    out_height, out_width = op.output.shape[1:3]
+    (kernel_height, kernel_width), (stride_y, stride_x) = op.window.size, op.window.stride
+    # The last window reads whole pairs, and two windows at a time read a column more.
+    width = (out_width - 1) * stride_x + kernel_width + kernel_width % 2
+    width += width % 2
+    rows = max(1, min(out_height, (_BAND_BYTES // (2 * width) - kernel_height) // stride_y + 1))
+    return Band(rows, width)
+
+
+def operator_memory(op: Operator) -> OperatorMemory:
+    """Tell what an operator of a trained network takes; its weights are not looked at.
+
+    Operators that only files from elsewhere have are not known here: they are given nothing.
+    """
+    match op:
+        case Conv2D():
+            depth = _even(prod(op.weight.shape[1:]))
+            columns = min(2, prod(op.output.shape[1:3]))
+            # Both columns are read before their outputs are written, and no later one lies where those go.
+            pointwise = op.window.size == op.window.stride == (1, 1)
+            in_place = pointwise and op.output.shape[3] <= op.inputs[0].shape[3]
+            return OperatorMemory(
+                _product_bytes(op.bias.size, depth, op.bias.size), columns * depth * 2, in_place
+            )
+        case FullyConnected():
+            depth = -(-op.weight.shape[1] // 4) * 4
+            return OperatorMemory(_product_bytes(op.bias.size, depth, 1))
+        case DepthwiseConv2D():
+            (height, width), channels, band = op.window.size, op.bias.size, depthwise_band(op)
+            scratch = ((band.rows - 1) * op.window.stride[0] + height) * band.width * 2
+            # A channel is read before its outputs are written, where it is one band, and no other lies there.
+            in_place = op.multiplier == 1 and band.rows == op.output.shape[1]
+            constants = channels * (height * -(-width // 2) * _WORD_BYTES + _WORD_BYTES + _SCALE_BYTES)
+            return OperatorMemory(constants, scratch, in_place)
+        case Add():
+            return OperatorMemory(in_place=True)
+        case Pool():
+            return OperatorMemory()
+    return OperatorMemory()
+
+
+def _product_bytes(channels: int, depth: int, scales: int) -> int:
+    """Bytes of the constants of a product: four channels a block, whose last may be filled up."""
+    return -(-channels // 4) * 4 * depth + channels * _WORD_BYTES + scales * _SCALE_BYTES
+
+
+def _even(count: int) -> int:
+    return count + count % 2

@@ -1,0 +1,45 @@
+"""A growth's events: kept in its run folder, and shown to a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.progress import Progress
+from edgegrow.listener import Listener
+from edgegrow.run import RunFolder
+
+
+class Journal:
+    """Keeps a growth's events in its run folder, and shows them to a listener."""
+
+    def __init__(self, folder: RunFolder, listener: Listener) -> None:
+        self.folder, self.listener = folder, listener
+        self.accuracy = ""
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        self.folder.record(event, values)
+        if event == "epoch":
+            self.accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
+            self.listener.detail(
+                f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
+            )
+        elif event == "growth":
+            widths = " ".join(map(str, values["widths"].values()))
+            self.listener.say(
+                f"growth step {values['step']}: {sum(values['splits'].values())} splits, step size "
+                f"{values['step_size']}, loss {values['loss_before']:.4f} -> {values['loss_after']:.4f} "
+                f"(predicted change {values['predicted_loss_change']:+.4f}), widths {widths}"
+            )
+
+    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+        self.folder.save_checkpoint(progress, trace, optimizer)
+
+    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        self.listener.step(stage, step, steps, f"loss {loss:.4f}{self.accuracy}")
+
+    def warn(self, line: str) -> None:
+        self.listener.warn(line)

@@ -1,0 +1,165 @@
+"""Everything that a run stands on: data, target, network, cost model; and how it goes from there to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from edgegrow.config import RunConfig
+from edgegrow.cost.layers import LayerShape
+from edgegrow.cost.microcontroller import MicrocontrollerCosts, check_predictable
+from edgegrow.cost.model import LayerCosts, check_predicted
+from edgegrow.data import load_dataset
+from edgegrow.data.dataset import Dataset
+from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, deliver, flash_model, formats_of
+from edgegrow.deploy.lower import lower
+from edgegrow.errors import InputError
+from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.grow import Grower
+from edgegrow.growth.progress import Progress
+from edgegrow.growth.seed import NARROWEST, build_network, plant_seed
+from edgegrow.growth.select import CostModel
+from edgegrow.journal import Journal
+from edgegrow.listener import Listener
+from edgegrow.nets import load_net
+from edgegrow.profiling import profile_delivery
+from edgegrow.result import Run, write_profiles
+from edgegrow.run import RunFolder
+from edgegrow.targets import load_target
+from edgegrow.training import deterministic
+
+_LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
+"""Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
+
+_EXAMPLES = 6
+"""Networks that are emulated before growth on a microcontroller, to fit the prices of its kernels."""
+
+_SCALES = (0.2, 1.5)
+"""Their widths, relative to the net's own."""
+
+
+class Setting:
+    """Everything that a run stands on, found and checked before anything is trained.
+
+    Attributes
+    ----------
+    target, limits, data, train_config
+        What the configuration names, resolved.
+    example : NetworkTrace
+        The network as it comes, its weights random.
+
+    Raises
+    ------
+    InputError
+        If something is missing, wrong, or does not go together.
+    """
+
+    def __init__(self, config: RunConfig, listener: Listener) -> None:
+        self.config, self.listener = config, listener
+        self.target = load_target(config.target)
+        self.limits = config.budget.limits
+        if self.target.kind == "mcu":
+            check_predictable(self.limits, self.target.board())
+        elif self.target.name == "host":
+            check_predicted(self.limits, self.target.name)
+        else:
+            raise InputError(f"target {self.target.name}: networks cannot be grown for it yet: use host or an mcu")
+        self.net = load_net(config.net.name)
+        self.data: Dataset = load_dataset(
+            config.data.name, Path(config.data.dir) if config.data.dir else None
+        )
+        deterministic(config.train.threads)
+        shape, classes = self.data.input_shape, self.data.classes
+        self.example = build_network(self.net, shape, classes, config.net.widths, config.seed)
+        self.float_graph = lower(self.example.graph, shape)  # what cannot be deployed is named now
+        self.train_config = config.train
+        if config.train.epochs is None:
+            steps = max(1, len(self.data.train) // config.train.batch_size)
+            epochs = float(max(_LEAST_EPOCHS, -(-_LEAST_STEPS // steps)))
+            self.train_config = config.train.model_copy(update={"epochs": epochs})
+
+    @cached_property
+    def costs(self) -> CostModel:
+        """The cost model of the target, in the metrics of the budget."""
+        if self.target.kind != "mcu":
+            return LayerCosts(self.limits, flash_model(self.example, self.data))
+        board = self.target.board()
+        self.listener.say(f"pricing: emulating {_EXAMPLES} networks on a {board.core.cpu}")
+        samples = self.data.calibration(STRUCTURE_SAMPLES)
+        return MicrocontrollerCosts(
+            self.limits, board, self.float_graph, list(self._examples()), samples, self.target.compiler
+        )
+
+    def _examples(self) -> Iterator[list[LayerShape]]:
+        """Layers of the network at several widths, each group's drawn by itself."""
+        rng = np.random.default_rng(0)
+        low, high = np.log(_SCALES)
+        for _ in range(_EXAMPLES):
+            widths = {
+                name: max(NARROWEST, round(width * float(np.exp(rng.uniform(low, high)))))
+                for name, width in self.example.widths().items()
+            }
+            yield self.example.shapes(widths)
+
+    @cached_property
+    def seed(self) -> NetworkTrace:
+        """The network that growth starts from; an InputError where the budget is impossible."""
+        config = self.config
+        return plant_seed(
+            self.net,
+            self.data.input_shape,
+            self.data.classes,
+            self.costs,
+            self.limits,
+            config.grow.seed_fraction,
+            config.seed,
+            config.net.widths,
+        )
+
+    def check_data(self, folder: RunFolder) -> None:
+        """Refuse to go on with other samples than those that the run began with."""
+        for start in folder.history("start"):
+            if start["fingerprint"] != self.data.fingerprint:
+                raise InputError(
+                    f"{folder.path}: data {self.data.name} is not what the run began with: "
+                    "put the samples back, or grow anew"
+                )
+
+    def complete(self, folder: RunFolder) -> Run:
+        """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""
+        config = self.config
+        grower = Grower(
+            self.seed,
+            self.data,
+            self.costs,
+            self.limits,
+            self.train_config,
+            config.grow,
+            config.seed,
+            Journal(folder, self.listener),
+        )
+        progress = Progress()
+        checkpoint = folder.load_checkpoint()
+        if checkpoint is not None:
+            checkpoint.restore(self.seed, grower.optimizer)
+            folder.rewind(checkpoint)
+            progress = checkpoint.progress
+        grower.run(progress)
+        delivery = self.deliver(self.seed, folder.path, formats_of(self.target))
+        profiles = profile_delivery(
+            delivery, self.data, self.target, config.measure, config.train.threads, self.listener
+        )
+        write_profiles(folder, profiles)
+        run = Run(folder, self.config, profiles)
+        costs, spent = run.costs(), progress.macs_trained
+        epochs = spent / grower.epoch_macs
+        folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
+        return run
+
+    def deliver(self, trace: NetworkTrace, folder: Path, formats: Sequence[str]) -> Delivery:
+        """Quantize a network and write its artifacts; see `edgegrow.delivery.deliver`."""
+        samples = self.config.quantize.calibration_samples
+        return deliver(trace, self.data, folder, formats, self.target, samples)
