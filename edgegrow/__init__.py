@@ -5,8 +5,9 @@ __version__ = "0.1.0"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgegrow.api import Run, export, grow, measure_artifact, open_run, resume
+    from edgegrow.api import Run, export, grow, open_run, resume
     from edgegrow.config import Budget, RunConfig, resolve_config
+    from edgegrow.measuring import measure_artifact
     from edgegrow.targets import Target, load_target
 
 __all__ = [
@@ -16,7 +17,7 @@ __all__ = [
 
 _HOMES = {
     "Budget": "config", "RunConfig": "config", "resolve_config": "config",
-    "Target": "targets", "load_target": "targets",
+    "Target": "targets", "load_target": "targets", "measure_artifact": "measuring",
 }  # fmt: skip
 
 

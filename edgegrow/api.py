@@ -14,7 +14,6 @@ from edgegrow.config import RunConfig
 from edgegrow.delivery import Delivery, formats_of
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
-from edgegrow.measure.host import measure_host
 from edgegrow.measure.protocol import Profile
 from edgegrow.result import Run, read_profiles
 from edgegrow.run import RunFolder
@@ -116,46 +115,6 @@ def export(
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
     return setting.deliver(setting.example, destination, formats or formats_of(setting.target))
-
-
-def measure_artifact(
-    path: Path,
-    target: str = "host",
-    threads: int = 1,
-    iterations: int = 50,
-    seconds: float = 1.0,
-    listener: Listener | None = None,
-) -> Profile:
-    """Measure an artifact on a target.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.tflite`` or ``.onnx`` file.
-    target : str
-        Name or file of a target; measured here is the host alone.
-    threads : int
-        Threads the runtime may use.
-    iterations, seconds
-        At least so many timed inferences, and so long, in seconds.
-
-    Raises
-    ------
-    InputError
-        If the artifact cannot be opened, or the target cannot be measured from here.
-    """
-    listener = listener or Silent()
-    found = load_target(target)
-    _require_host(found)
-    return measure_host(
-        path,
-        target=found.reference,
-        threads=threads,
-        min_iterations=iterations,
-        min_seconds=seconds,
-        progress=listener.detail,
-        warn=listener.warn,
-    )
 
 
 def open_run(path: Path) -> Run:

@@ -130,26 +130,33 @@ def export(
 
 @app.command()
 def measure(
-    model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
+    model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or the folder of a C package.")],
     target: TargetOption = "host",
-    threads: Annotated[int, typer.Option(help="Threads the runtime may use.", max=256)] = 1,
-    iterations: Annotated[int, typer.Option(help="Timed inferences, at least.", max=10_000_000)] = 50,
-    seconds: Annotated[float, typer.Option(help="Timed seconds, at least.", max=600)] = 1.0,
+    via: Annotated[
+        str | None, typer.Option(help="local, emulator or vela; by default what the target has.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads the runtime may use.", max=256)] = None,
+    iterations: Annotated[
+        int | None, typer.Option(help="Timed inferences, at least.", max=10_000_000)
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Timed seconds, at least.", max=600)] = None,
+    compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-    verbose: VerboseOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show every operator.")] = False,
 ) -> None:
     """Measure an artifact on a target."""
-    from edgegrow import api
+    from edgegrow.measuring import Options, measure_artifact
     from edgegrow.report.terminal import profile_table
 
+    options = Options(threads, iterations, seconds, compiler)
     with _listening(quiet, verbose) as listener:
-        profile = api.measure_artifact(model, target, threads, iterations, seconds, listener)
+        profile = measure_artifact(model, target, via, options, listener)
     if as_json:
         _print_json(profile.model_dump(mode="json", by_alias=True))
     else:
-        emit_table(profile_table(profile))
+        emit_table(profile_table(profile, operators=verbose))
     if json_file is not None:
         profile.write(json_file)
 

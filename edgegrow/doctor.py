@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ class Check:
     Attributes
     ----------
     name : str
-        A package, ``python``, or a data set.
+        A package, ``python``, a program, or a data set.
     status : str
         ``ok``; ``missing``; or ``broken``: there, but too old, or it does not work.
     version : str or None
@@ -32,7 +33,8 @@ class Check:
     remedy : str
         What to do; empty where there is nothing to do.
     group : str
-        ``core`` is needed always; the others are the extras (``mcu``, ``tf``, ...) and ``data``.
+        ``core`` is needed always; the others are the extras (``mcu``, ``tf``, ...), ``programs`` that pip
+        cannot install and that check what the extras do, and ``data``.
     """
 
     name: str
@@ -52,6 +54,12 @@ _SHOWN_TO_WORK = {
 tflite-runtime, beside numpy 2, can be imported and dies only when it is used.
 """
 
+_PROGRAMS = {
+    "arm-none-eabi-gcc": (("-dumpfullversion",), "gcc-arm-none-eabi"),
+    "qemu-system-arm": (("--version",), "qemu-system-arm"),
+}
+"""Programs outside of Python: options that make them tell their version, and Debian's package of them."""
+
 _DEVELOPMENT = ("dev",)  # extras that only edgegrow's developers need
 _SEPARATE = ("legacy",)  # extras that need an environment of their own
 _SECONDS = 20  # for a runtime to start on a slow board
@@ -66,7 +74,7 @@ class _Requirement:
 
 
 def diagnose() -> list[Check]:
-    """Check Python, the dependencies, those of each extra, and the data sets; takes a second or two."""
+    """Check Python, the dependencies, those of each extra, programs and data sets; takes a second or two."""
     requirements = list(_requirements())
     versions = {requirement.name: _version(requirement.name) for requirement in requirements}
     running = {
@@ -76,7 +84,7 @@ def diagnose() -> list[Check]:
     checks = [Check("python", "ok", platform.python_version())]  # pip refuses older ones
     for requirement in requirements:
         checks.append(_check(requirement, versions[requirement.name], faults.get(requirement.name, "")))
-    return [*checks, *_check_data()]
+    return [*checks, *_check_programs(), *_check_data()]
 
 
 def _requirements() -> Iterator[_Requirement]:
@@ -159,6 +167,25 @@ def _fault(process: subprocess.Popen[str]) -> str:
     ):
         return "it does not work beside the installed numpy" if "numpy" in errors else last[:120]
     return ""
+
+
+def _check_programs() -> Iterator[Check]:
+    for name, (options, package) in _PROGRAMS.items():
+        install = f"optional: apt install {package}, or your system's package of it"
+        if shutil.which(name) is None:
+            yield Check(name, "missing", None, install, "programs")
+            continue
+        try:
+            done = subprocess.run(
+                (name, *options), stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True
+            )
+            version = re.search(r"\d+(\.\d+)+", done.stdout.decode(errors="replace"))
+        except (OSError, subprocess.SubprocessError):
+            version = None
+        if version is None:
+            yield Check(name, "broken", None, f"it does not tell its version: {install}", "programs")
+        else:
+            yield Check(name, "ok", version[0], "", "programs")
 
 
 def _check_data() -> Iterator[Check]:

@@ -110,19 +110,45 @@ class Cost(_Frozen):
 
 
 class Power(_Frozen):
-    """What it consumes: while it infers, in W or in pJ a cycle, and idle, in W; under which conditions."""
+    """What it consumes.
+
+    Attributes
+    ----------
+    active_w, pj_per_cycle : float or None
+        While it infers, in W or in pJ a cycle.
+    idle_w : float or None
+        In W.
+    error : float or None
+        Relative deviation of what others published for the same board and voltage; 0.1 is 10 %.
+    conditions : str or None
+        Voltage, clock, and whose row it is.
+    """
 
     active_w: Positive | None = None
     pj_per_cycle: Positive | None = None
     idle_w: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    error: Annotated[FiniteFloat, Field(ge=0)] | None = None
     conditions: Word | None = None
 
 
 class Emulator(_Frozen):
-    """What runs the target's code on another machine: a program or package, and the machine it imitates."""
+    """What stands for the target on another machine.
+
+    Attributes
+    ----------
+    name : str
+        A program or package.
+    machine : str or None
+        The machine it imitates, or the system configuration that it estimates.
+    memory_mode : str or None
+        Which memories hold weights and activations, where the program can estimate several.
+    image : str or None
+        A container's image.
+    """
 
     name: Word
     machine: Word | None = None
+    memory_mode: Word | None = None
     image: Word | None = None
 
 
@@ -227,6 +253,7 @@ class Target(_Frozen):
             calibration=cost.calibration,
             error=cost.error,
             active_w=active_w,
+            power_error=power.error,
             power_conditions=power.conditions,
         )
 

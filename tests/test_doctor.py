@@ -23,7 +23,9 @@ def test_core_is_found_and_works(checks):
 
 
 def test_extras_are_listed_with_how_to_get_them(checks):
-    assert {group for _, group in checks} == {"core", "mcu", "tf", "legacy", "baselines", "report", "data"}
+    assert {group for _, group in checks} == {
+        "core", "mcu", "npu", "tf", "legacy", "baselines", "report", "programs", "data",
+    }  # fmt: skip
     for check in checks.values():
         assert check.status == "ok" or check.remedy
         assert "\n" not in check.remedy
@@ -41,7 +43,8 @@ def check_with(monkeypatch, lines, versions, programs=None):
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
     monkeypatch.setattr(doctor, "_version", versions.get)
     monkeypatch.setattr(doctor, "_SHOWN_TO_WORK", programs or {})
-    return [check for check in diagnose() if check.name not in ("python", "digits", "fashion-mnist")]
+    beside = ("python", "digits", "fashion-mnist")
+    return [check for check in diagnose() if check.name not in beside and check.group != "programs"]
 
 
 def test_missing_old_and_fine(monkeypatch):
@@ -94,6 +97,22 @@ def test_data_sets(monkeypatch, tmp_path):
         (folder / f"{name}.gz").touch()
     (check,) = (check for check in diagnose() if check.name == "fashion-mnist")
     assert (check.status, check.version) == ("ok", str(folder))
+
+
+def test_programs(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    checks = [check for check in diagnose() if check.group == "programs"]
+    assert [(check.name, check.status) for check in checks] == [
+        ("arm-none-eabi-gcc", "missing"),
+        ("qemu-system-arm", "missing"),
+    ]
+    assert "apt install gcc-arm-none-eabi" in checks[0].remedy
+    for name, answer in (("arm-none-eabi-gcc", "echo 12.2.1"), ("qemu-system-arm", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    compiler, emulator = (check for check in diagnose() if check.group == "programs")
+    assert (compiler.status, compiler.version, compiler.remedy) == ("ok", "12.2.1", "")
+    assert emulator.status == "broken"
 
 
 def test_not_installed(monkeypatch):

@@ -23,6 +23,9 @@ from edgegrow.files import write_atomic
 SCHEMA = 1
 """Version of the profile's form; a profile of another version is refused."""
 
+LARGEST_PACKAGE_BYTES = 2**28
+"""Bytes that a C package's files may have together."""
+
 Evidence = Literal["measured", "emulated", "predicted", "published"]
 Aggregation = Literal["exact", "min", "median", "mean", "max", "p90", "p99"]
 Format = Literal["tflite", "onnx", "ort", "c"]
@@ -92,6 +95,8 @@ class Measurement(_Frozen):
     identity : Identity
     method : str
         How it was obtained: warm-up, iterations, load of the machine, meter, source.
+    error : float or None
+        Relative error that a prediction has been seen to have; 0.1 is 10 %.
     """
 
     metric: Word
@@ -102,6 +107,7 @@ class Measurement(_Frozen):
     evidence: Evidence
     identity: Identity = Identity()
     method: str = ""
+    error: Annotated[FiniteFloat, Field(ge=0)] | None = None
 
 
 class Unavailable(_Frozen):
@@ -112,7 +118,7 @@ class Unavailable(_Frozen):
 
 
 class Artifact(_Frozen):
-    """The file that was measured."""
+    """The file, or the C package, that was measured."""
 
     path: str
     sha256: Sha256
@@ -127,6 +133,30 @@ class Artifact(_Frozen):
             raise InputError(f"artifact {path}: unknown suffix: expected .{', .'.join(get_args(Format))}")
         digest = hashlib.sha256(content).hexdigest()
         return cls(path=str(path), sha256=digest, format=suffix, bytes=len(content))
+
+    @classmethod
+    def of_package(cls, folder: str | Path) -> Artifact:
+        """Describe a C package by its files' names below `folder`, in order, and their contents.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read, or they are too large for a package.
+        """
+        root, digest, total = Path(folder), hashlib.sha256(), 0
+        try:
+            files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+            for name in sorted(files):
+                total += files[name].stat().st_size
+                if total > LARGEST_PACKAGE_BYTES:
+                    hint = f"its files take more than {LARGEST_PACKAGE_BYTES:,} bytes"
+                    raise InputError(f"package {folder}: {hint}: give the folder that export wrote")
+                # Each by its length first: no other names and contents give the same bytes.
+                for part in (name.encode(), files[name].read_bytes()):
+                    digest.update(len(part).to_bytes(8, "little") + part)
+        except OSError as error:
+            raise InputError(f"package {folder}: cannot read it: {error.strerror}") from error
+        return cls(path=str(folder), sha256=digest.hexdigest(), format="c", bytes=total)
 
 
 class TargetRef(_Frozen):

@@ -19,13 +19,18 @@ _NAMES = {
     "float_accuracy": "accuracy, float network",
     "accuracy": "accuracy, int8",
     "macs": "MACs",
+    "ram": "RAM",
     "params": "parameters",
     "peak_activations": "peak activations",
     "flash": "file size",
     "latency": "latency",
     "load": "load time",
     "peak_memory": "memory of the process",
+    "processor_operators": "operators left to the processor",
 }
+
+
+_COUNTED = ("macs", "params", "instructions", "cycles", "operators")
 
 
 def measurement_text(measurement: Measurement) -> str:
@@ -34,17 +39,18 @@ def measurement_text(measurement: Measurement) -> str:
         return f"{100 * measurement.value:.2f} %"
     if measurement.unit == "bytes":
         return f"{measurement.value:,.0f} B"
-    if measurement.unit in ("macs", "params"):
-        return f"{measurement.value:,.0f}"
     aggregation = "" if measurement.aggregation == "exact" else f" ({measurement.aggregation})"
+    if measurement.unit in _COUNTED:
+        return f"{measurement.value:,.0f}{aggregation}"
     return f"{measurement.value:,.4g} {measurement.unit}{aggregation}"
 
 
 def identity_text(identity: Identity) -> str:
-    """Write what ran a figure: ``litert 2.3.0, XNNPACK, 1 thread``."""
+    """Write what ran a figure: ``litert 2.3.0, XNNPACK, 1 thread``; a compiler without its options."""
     runtime = " ".join(part for part in (identity.runtime, identity.version) if part)
     threads = f"{identity.threads} thread{'s' * (identity.threads > 1)}" if identity.threads else ""
-    return ", ".join(part for part in (runtime, identity.kernels or "", threads) if part)
+    compiler = (identity.compiler or "").partition(" -")[0]
+    return ", ".join(part for part in (runtime, identity.kernels or "", compiler, threads) if part)
 
 
 def _table(title: str | None, *columns: str) -> Table:
@@ -55,18 +61,41 @@ def _table(title: str | None, *columns: str) -> Table:
     return table
 
 
-def profile_table(profile: Profile) -> RenderableType:
-    """Every figure of a profile, and what could not be had."""
+def profile_table(profile: Profile, operators: bool = False) -> RenderableType:
+    """Every figure of a profile, and what could not be had; on request those of each operator."""
     title = f"{profile.artifact.path} on {profile.target.name}"
-    table = _table(title, "<figure", "value", "<evidence", "<by")
+    bands = any(m.error is not None for m in profile.measurements)
+    table = _table(title, "<figure", "value", *["error"] * bands, "<evidence", "<by")
     for m in profile.measurements:
-        name = _NAMES.get(m.metric, m.metric)
-        table.add_row(name, measurement_text(m), m.evidence, identity_text(m.identity))
+        if ":" not in m.metric:
+            # Of a C package flash is what the device holds, not a file.
+            emulated = m.metric == "flash" and m.evidence != "measured"
+            name = "flash" if emulated else _NAMES.get(m.metric, m.metric)
+            error = ["" if m.error is None else f"±{100 * m.error:.0f} %"] * bands
+            table.add_row(name, measurement_text(m), *error, m.evidence, identity_text(m.identity))
     for missing in profile.unavailable:
-        table.add_row(missing.metric, "-", "unavailable", missing.reason)
+        table.add_row(missing.metric, "-", *[""] * bands, "unavailable", missing.reason)
+    footer = [Text(f"{m.metric}: {m.method}") for m in profile.measurements if m.error is not None]
     cpus = {m.identity.cpu for m in profile.measurements if m.identity.cpu}
-    footer = [Text(f"measured on: {', '.join(sorted(cpus))}")] if cpus else []
-    return Group(table, *footer)
+    if cpus:
+        footer.append(Text(f"processor: {', '.join(sorted(cpus))}"))
+    tables = [table, operators_table(profile)] if operators else [table]
+    return Group(*tables, *footer)
+
+
+def operators_table(profile: Profile) -> RenderableType:
+    """List the counts of each operator, and their shares of the whole."""
+    found = [m for m in profile.measurements if ":" in m.metric and m.aggregation != "max"]
+    units = list(dict.fromkeys(m.unit for m in found))
+    table = _table("operators", "<operator", *(title for unit in units for title in (unit, "share")))
+    rows: dict[str, list[str]] = {}
+    for m in found:
+        whole = profile.find(m.unit)
+        share = f"{100 * m.value / whole.value:.1f} %" if whole is not None and whole.value else ""
+        rows.setdefault(m.metric.partition(":")[2], []).extend([f"{m.value:,}", share])
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
 
 
 def network_table(profile: Profile) -> RenderableType:

@@ -29,6 +29,8 @@ class Board:
         Relative error seen on networks that the scale was not fitted on; 0.1 is 10 %.
     active_w : float or None
         Power while it infers, in W.
+    power_error : float or None
+        Relative deviation of other figures published for it.
     power_conditions : str or None
         What the power holds for, and where it is from.
     """
@@ -43,6 +45,7 @@ class Board:
     calibration: str | None = None
     error: float | None = None
     active_w: float | None = None
+    power_error: float | None = None
     power_conditions: str | None = None
 
     def latency_ms(self, cycles: float) -> float | None:

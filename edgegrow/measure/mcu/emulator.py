@@ -77,6 +77,7 @@ def emulate(
     stack_bytes: int = 2**13,
     max_instructions: int = 10**9,
     seconds: int = 120,
+    function: str = "model_invoke",
 ) -> Emulation:
     """Compile a C package, and run it on an emulated core, in a process of its own.
 
@@ -100,6 +101,8 @@ def emulate(
         Instructions that one inference may take.
     seconds : int
         Time that all of them may take together, in seconds.
+    function : str
+        What is called for an inference; it returns 0 where all is well.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def emulate(
         functions = find_operators(firmware.elf)
         samples = _check_inputs(package, firmware, inputs)
         request = {
-            **_request(firmware, [address for _, address in functions]),
+            **_request(firmware, [address for _, address in functions], function),
             "library": str(compile_counter(folder)),
             "limit": max_instructions,
             "seconds": seconds,
@@ -135,7 +138,9 @@ def emulate(
     if "error" in header:
         raise InputError(f"package {package}: the emulator failed: {header['error']}")
     if "fault" in header:
-        raise InputError(f"package {package}: {_explain(header['fault'], firmware, max_instructions)}")
+        raise InputError(
+            f"package {package}: {_explain(header['fault'], firmware, max_instructions, function)}"
+        )
     outputs, blocks, rows = arrays
     names = [name for name, _ in functions]
     total, operators = attribute(firmware, names, blocks.view(machine.BLOCK).reshape(-1), rows, len(samples))
@@ -151,7 +156,11 @@ def emulate(
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
         identity=Identity(
-            runtime="unicorn", version=version("unicorn"), compiler=firmware.compiler, cpu=chosen.cpu
+            runtime="unicorn",
+            version=version("unicorn"),
+            compiler=firmware.compiler,
+            kernels=_kernels(package),
+            cpu=chosen.cpu,
         ),
     )
 
@@ -176,7 +185,12 @@ def _check_inputs(package: Path, firmware: Firmware, inputs: np.ndarray) -> np.n
     return np.ascontiguousarray(inputs)
 
 
-def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
+def _kernels(package: Path) -> str | None:
+    """Name the kernels of a package, where they are ours."""
+    return "edgegrow's C" if any(package.rglob("edgegrow_*.h")) else None
+
+
+def _request(firmware: Firmware, operators: list[int], function: str) -> dict[str, Any]:
     symbols, core = firmware.elf.symbols, firmware.core
     return {
         "isa": core.isa,
@@ -188,7 +202,7 @@ def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
         "entry": symbols["edgegrow_entry" if core.isa == "riscv" else "edgegrow_start"].address,
         "ready": symbols["edgegrow_ready"].address,
         "halt": symbols["edgegrow_halt"].address,
-        "invoke": symbols["model_invoke"].address,
+        "invoke": symbols[function].address,
         "input": symbols["edgegrow_input"].address,
         "output": symbols["edgegrow_output"].address,
         "output_bytes": symbols["edgegrow_output"].size_bytes,
@@ -230,13 +244,13 @@ def _run(
         raise InputError(f"package {package}: {how}: see edgegrow doctor") from error
 
 
-def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int) -> str:
+def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int, function: str) -> str:
     """Say in one line how a program went astray."""
     kind, core = fault["kind"], firmware.core
     if kind == "status":
-        return f"model_invoke returned {fault['status']} for input {fault['inference']}, not 0"
-    function = firmware.elf.function_at(fault["pc"])
-    where = f"in {function}" if function else f"at {fault['pc']:#x}"
+        return f"{function} returned {fault['status']} for input {fault['inference']}, not 0"
+    astray = firmware.elf.function_at(fault["pc"])
+    where = f"in {astray}" if astray else f"at {fault['pc']:#x}"
     if kind == "instructions":
         return f"it took more than {max_instructions} instructions, {where}: it may loop"
     if kind == "blocks":

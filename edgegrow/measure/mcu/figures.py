@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.mcu.emulator import Emulation
-from edgegrow.measure.protocol import Aggregation, Evidence, Measurement, Unavailable
+from edgegrow.measure.protocol import Aggregation, Identity, Measurement, Unavailable
 
 COUNTED = "runs of each block counted in the emulator, times the block's instructions"
 TIMED = (
@@ -21,57 +23,101 @@ MEMORY = {
 }
 
 
-def profile_measurements(emulation: Emulation) -> tuple[tuple[Measurement, ...], tuple[Unavailable, ...]]:
-    """Report an emulation.
+def profile_measurements(
+    emulation: Emulation, board: Board | None = None
+) -> tuple[tuple[Measurement, ...], tuple[Unavailable, ...]]:
+    """Report an emulation, and with a board what it predicts of it.
 
     Returns
     -------
     measurements : tuple of Measurement
-        ``instructions`` (emulated) and ``cycles`` (predicted) of an inference: exact where all inferences
-        took the same, else the median and the maximum; the same of each operator as
-        ``instructions:op_00_conv2d``; ``flash``, ``ram``, ``arena`` and ``stack`` in bytes.
+        With a board ``latency`` in ms and ``energy`` in mJ (predicted). Then ``instructions`` (emulated) and
+        ``cycles`` (predicted) of an inference; ``flash``, ``ram``, ``arena`` and ``stack`` in bytes; and the
+        instructions and cycles of each operator as ``instructions:op_00_conv2d``. What depends on the input
+        is exact where all inferences took the same, else the median and the maximum.
     unavailable : tuple of Unavailable
-        ``cycles``, where the core has no model.
+        ``cycles`` where the core has no model; with a board, ``latency`` or ``energy`` that cannot be
+        predicted.
     """
-    measurements = list(_work(emulation, "instructions", emulation.total.instructions))
-    unavailable = []
-    if emulation.total.cycles is None:
-        reason = f"there are no published instruction timings of the {emulation.core.cpu}"
-        unavailable.append(Unavailable(metric="cycles", reason=reason))
+    total, identity = emulation.total, emulation.identity
+    inferences = f"{len(total.instructions)} inference{'s' * (len(total.instructions) > 1)}"
+    counted = {"identity": identity, "evidence": "emulated", "method": f"{COUNTED}; {inferences}"}
+    timed = {"identity": identity, "evidence": "predicted", "method": f"{TIMED}; {inferences}"}
+    measurements: list[Measurement] = []
+    unavailable: list[Unavailable] = []
+    if board is not None:
+        found, unavailable = _predict(emulation, board)
+        measurements += found
+    measurements += _aggregate("instructions", "instructions", total.instructions, **counted)
+    if total.cycles is None:
+        unavailable.append(Unavailable(metric="cycles", reason=_untimed(emulation)))
     else:
-        measurements += _work(emulation, "cycles", emulation.total.cycles)
+        measurements += _aggregate("cycles", "cycles", total.cycles, **timed)
+    for name, method in MEMORY.items():
+        value = getattr(emulation, f"{name}_bytes")
+        measurements += _aggregate(name, "bytes", [value], **{**counted, "method": method})
     for operator in emulation.operators:
-        measurements += _work(emulation, f"instructions:{operator.name}", operator.instructions)
+        metric = f"instructions:{operator.name}"
+        measurements += _aggregate(metric, "instructions", operator.instructions, **counted)
         if operator.cycles is not None:
-            measurements += _work(emulation, f"cycles:{operator.name}", operator.cycles)
-    measurements += [
-        Measurement(
-            metric=name,
-            value=getattr(emulation, f"{name}_bytes"),
-            unit="bytes",
-            evidence="emulated",
-            identity=emulation.identity,
-            method=method,
-        )
-        for name, method in MEMORY.items()
-    ]
+            measurements += _aggregate(f"cycles:{operator.name}", "cycles", operator.cycles, **timed)
     return tuple(measurements), tuple(unavailable)
 
 
-def _work(emulation: Emulation, metric: str, samples: tuple[int, ...]) -> Iterator[Measurement]:
-    unit = metric.partition(":")[0]
-    evidence: Evidence = "emulated" if unit == "instructions" else "predicted"
+def _predict(emulation: Emulation, board: Board) -> tuple[list[Measurement], list[Unavailable]]:
+    """Predict time and energy on a board, as far as it is known."""
+    if emulation.total.cycles is None:
+        latencies, reason = [], _untimed(emulation)
+    else:
+        latencies = [t for t in map(board.latency_ms, emulation.total.cycles) if t is not None]
+        reason = f"no published time of {board.name} is known that would tell what its memory adds to cycles"
+    if not latencies:
+        energy = Unavailable(metric="energy", reason="it is predicted from the latency, which is unavailable")
+        return [], [Unavailable(metric="latency", reason=reason), energy]
+    measurements = list(
+        _aggregate(
+            "latency",
+            "ms",
+            latencies,
+            identity=_on(board, emulation.identity),
+            evidence="predicted",
+            error=board.error,
+            method=f"cycles x {board.cycle_scale} / {board.clock_hz / 1e6:g} MHz; {board.calibration}",
+        )
+    )
+    energies = [e for e in map(board.energy_mj, latencies) if e is not None]
+    if not energies:
+        reason = f"no published power of {board.name} is known with its voltage"
+        return measurements, [Unavailable(metric="energy", reason=reason)]
+    # Both may be off in the same direction.
+    errors = [error for error in (board.error, board.power_error) if error is not None]
+    measurements += _aggregate(
+        "energy",
+        "mJ",
+        energies,
+        identity=_on(board, emulation.identity, board.voltage_v),
+        evidence="predicted",
+        error=sum(errors) if errors else None,
+        method=f"latency x {1e3 * (board.active_w or 0):g} mW; {board.power_conditions}",
+    )
+    return measurements, []
 
-    def measurement(value: int, aggregation: Aggregation, kept: tuple[int, ...]) -> Measurement:
+
+def _on(board: Board, identity: Identity, voltage_v: float | None = None) -> Identity:
+    """Add what a prediction depends on besides the emulation; only energy depends on the voltage."""
+    return identity.model_copy(update={"clock_hz": board.clock_hz, "voltage_v": voltage_v})
+
+
+def _untimed(emulation: Emulation) -> str:
+    return f"there are no published instruction timings of the {emulation.core.cpu}"
+
+
+def _aggregate(metric: str, unit: str, samples: Sequence[float], **common: Any) -> Iterator[Measurement]:
+    """One figure where all samples are the same, else their median and maximum."""
+
+    def measurement(value: float, aggregation: Aggregation, kept: Sequence[float]) -> Measurement:
         return Measurement(
-            metric=metric,
-            value=value,
-            unit=unit,
-            aggregation=aggregation,
-            samples=kept,
-            evidence=evidence,
-            identity=emulation.identity,
-            method=f"{COUNTED if unit == 'instructions' else TIMED}; {len(samples)} inferences",
+            metric=metric, value=value, unit=unit, aggregation=aggregation, samples=tuple(kept), **common
         )
 
     if len(set(samples)) == 1:

@@ -1,0 +1,202 @@
+"""Measuring an artifact on a target: which ways there are, and the one that is taken."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from edgegrow import __version__
+from edgegrow.errors import InputError
+from edgegrow.listener import Listener, Silent
+from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
+from edgegrow.targets import Target, load_target
+
+EMULATED_INPUTS = 4
+"""Random inputs that are emulated: kernels take a little longer or shorter by what they are given."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure; ``None`` is the default of the way that is taken.
+
+    Attributes
+    ----------
+    threads : int or None
+        Threads the runtime may use.
+    iterations, seconds : int or None, float or None
+        At least so many timed inferences, and so long, in seconds.
+    compiler : str or None
+        ``zig`` or ``gcc``, for a microcontroller.
+    """
+
+    threads: int | None = None
+    iterations: int | None = None
+    seconds: float | None = None
+    compiler: str | None = None
+
+    def allow(self, way: str, *names: str) -> None:
+        """Refuse options that a way of measuring has no use for."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None and field.name not in names:
+                raise InputError(f"--{field.name}: it means nothing to --via {way}: leave it out")
+
+
+def measure_artifact(
+    path: Path,
+    target: str = "host",
+    via: str | None = None,
+    options: Options | None = None,
+    listener: Listener | None = None,
+) -> Profile:
+    """Measure an artifact on a target.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.tflite`` or ``.onnx`` file for the host; a ``.tflite`` file or a C package, the folder that
+        ``export --format c`` writes, for a microcontroller; a ``.tflite`` file for an NPU.
+    target : str
+        Name or file of a target.
+    via : str, optional
+        ``local``, ``emulator`` or ``vela``; by default the first that the target's kind has.
+    options : Options, optional
+    listener : Listener, optional
+        Is shown the progress.
+
+    Raises
+    ------
+    InputError
+        If the artifact cannot be opened, or the target cannot be measured from here or not with it.
+    """
+    found = load_target(target)
+    ways = WAYS.get(found.kind, {})
+    way = via or next(iter(ways), "local")
+    if way not in ways:
+        known = ", ".join(ways) or "none yet"
+        raise InputError(
+            f"--via {way}: target {found.name} ({found.kind}) cannot be measured so: use {known}"
+        )
+    return ways[way](path, found, options or Options(), listener or Silent())
+
+
+def _on_host(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+    from edgegrow.measure.host import measure_host
+
+    options.allow("local", "threads", "iterations", "seconds")
+    if target.name != "host":
+        raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")
+    if path.is_dir():
+        raise InputError(f"artifact {path}: a folder cannot run on the host: name a microcontroller's target")
+    return measure_host(
+        path,
+        target=target.reference,
+        threads=1 if options.threads is None else options.threads,
+        min_iterations=50 if options.iterations is None else options.iterations,
+        min_seconds=1.0 if options.seconds is None else options.seconds,
+        progress=listener.detail,
+        warn=listener.warn,
+    )
+
+
+def _in_emulator(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+    options.allow("emulator", "compiler")
+    compiler = options.compiler or target.runtime.compiler or "zig"
+    if path.is_dir():
+        return _emulate_package(path, target, compiler, listener)
+    if path.suffix.lower() != ".tflite":
+        hint = "give a .tflite file, or a C package: the folder of export --format c"
+        raise InputError(f"artifact {path}: target {target.name} cannot run it: {hint}")
+    return _emulate_tflite(path, target, compiler, listener)
+
+
+def _emulate_package(path: Path, target: Target, compiler: str, listener: Listener) -> Profile:
+    from edgegrow.measure.mcu.prediction import check_selftest, emulate_on, input_bytes
+
+    board = target.board()
+    shape = (EMULATED_INPUTS, input_bytes(path))
+    artifact = Artifact.of_package(path)
+    listener.detail(f"emulating {path} on a {board.core.cpu}")
+    figures = emulate_on(board, path, _random(shape), compiler=compiler)
+    if not check_selftest(board, path, compiler=compiler):
+        listener.warn(f"package {path}: it has no self-test: nothing tells whether its outputs are right")
+    return Profile(
+        artifact=artifact,
+        target=target.reference,
+        measurements=figures.measurements,
+        unavailable=figures.unavailable,
+    )
+
+
+def _emulate_tflite(path: Path, target: Target, compiler: str, listener: Listener) -> Profile:
+    from edgegrow.deploy.c import write_c
+    from edgegrow.deploy.read import read_tflite
+    from edgegrow.deploy.simulate import simulate
+    from edgegrow.measure.mcu.prediction import emulate_on
+
+    board = target.board()
+    graph = read_tflite(path)
+    artifact = Artifact.of(path, path.read_bytes())
+    inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
+    listener.detail(f"emulating {path} as C on a {board.core.cpu}")
+    with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
+        package = Path(folder) / path.stem
+        write_c(graph, package)
+        try:
+            figures = emulate_on(board, package, inputs.reshape(len(inputs), -1), compiler=compiler)
+        except InputError as error:
+            # The package is gone when this is read: the file is what the user knows.
+            raise type(error)(str(error).replace(f"package {package.resolve()}", f"{path}, as C")) from error
+    if not np.array_equal(figures.emulation.outputs, simulate(graph, inputs)):
+        raise InputError(
+            f"{path}: in the emulator its outputs are not the simulator's: "
+            f"report it to edgegrow, with the file and {figures.emulation.identity.compiler}"
+        )
+    macs = Measurement(
+        metric="macs",
+        value=graph.macs,
+        unit="macs",
+        evidence="predicted",
+        identity=Identity(runtime="edgegrow", version=__version__),
+        method="counted from the file's convolutions and linear layers",
+    )
+    return Profile(
+        artifact=artifact,
+        target=target.reference,
+        measurements=(*figures.measurements, macs),
+        unavailable=figures.unavailable,
+    )
+
+
+def _random(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).integers(-128, 128, shape, np.int8)
+
+
+def _by_vela(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+    from edgegrow.measure.vela import Npu, estimate
+
+    options.allow("vela")
+    core, clock_hz, emulator = target.soc.core, target.soc.clock_hz, target.emulator
+    if (
+        core is None
+        or clock_hz is None
+        or emulator is None
+        or not (emulator.machine and emulator.memory_mode)
+    ):
+        needed = "soc.core, soc.clock_hz, emulator.machine and emulator.memory_mode"
+        raise InputError(f"target {target.name}: Vela needs {needed}: add them to its file")
+    listener.detail(f"estimating {path} for {target.name}")
+    npu = Npu(core, emulator.machine, emulator.memory_mode, clock_hz)
+    return estimate(path, npu, target.reference)
+
+
+Way = Callable[[Path, Target, Options, Listener], Profile]
+WAYS: dict[str, dict[str, Way]] = {
+    "linux": {"local": _on_host},
+    "mcu": {"emulator": _in_emulator},
+    "npu": {"vela": _by_vela},
+}
+"""How targets of a kind can be measured, the default first."""
