@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: env demo test lint clean
+.PHONY: env demo demo-mcu test lint clean
 
 env: $(INSTALLED)
 
@@ -15,6 +15,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: env
 	rm -rf runs/demo
 	$(BIN)/edgegrow grow --data digits --net dscnn --budget macs=60k --seed 0 --out runs/demo
+
+demo-mcu: env
+	rm -rf runs/demo-mcu
+	$(BIN)/edgegrow grow --data digits --net dscnn --target nucleo-l4r5zi \
+		--budget latency=2ms,ram=4kB,flash=40kB --seed 0 --out runs/demo-mcu
 
 test: env
 	$(BIN)/pytest -n 2

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from edgegrow.config import RunConfig
 from edgegrow.delivery import Delivery, formats_of
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
-from edgegrow.measure.protocol import Profile
 from edgegrow.result import Run, read_profiles
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
-from edgegrow.targets import Target, load_target
+from edgegrow.targets import Target
 from edgegrow.versions import versions
+
 
 def grow(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Run:
     """Grow a network under a budget, write its artifacts, and measure them.

@@ -268,6 +268,7 @@ def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = Fals
     from edgegrow.report.terminal import (
         artifacts_table,
         budget_table,
+        device_table,
         epochs_table,
         growth_table,
         network_table,
@@ -283,7 +284,10 @@ def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = Fals
         emit_table(epochs_table(list(run.folder.history("epoch"))))
     emit_table(growth_table(list(run.folder.history("growth"))))
     emit_table(network_table(next(iter(run.profiles.values()))))
-    emit_table(artifacts_table(run.profiles))
+    if "c" in run.profiles:
+        emit_table(device_table(run.profiles["c"]))
+    else:
+        emit_table(artifacts_table(run.profiles))
     emit_table(budget_table(run.config.budget, run.delivered()))
     training = run.training()
     emit(

@@ -9,27 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from edgegrow.cost.flash import FlashModel
-from edgegrow.cost.fvcore import fvcore_macs
-from edgegrow.cost.layers import count_macs, count_params
-from edgegrow.cost.memory import plan_arena
-from edgegrow.data.dataset import Dataset, Split
+from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
-from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes, write_tflite
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.listener import Listener
-from edgegrow.measure.host import measure_host, open_artifact, predict
-from edgegrow.measure.protocol import Identity, Measurement, Profile
 from edgegrow.targets import Target
-from edgegrow.training import evaluate
 
 EXPORTED = ("tflite", "onnx", "c")
 """All that can be written."""

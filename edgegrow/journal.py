@@ -21,6 +21,7 @@ class Journal:
         self.accuracy = ""
 
     def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Keep an event, and show it."""
         self.folder.record(event, values)
         if event == "epoch":
             self.accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
@@ -36,10 +37,13 @@ class Journal:
             )
 
     def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+        """Keep a checkpoint."""
         self.folder.save_checkpoint(progress, trace, optimizer)
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Show an optimiser step."""
         self.listener.step(stage, step, steps, f"loss {loss:.4f}{self.accuracy}")
 
     def warn(self, line: str) -> None:
+        """Show a doubt."""
         self.listener.warn(line)

@@ -19,7 +19,7 @@ from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener
 from edgegrow.measure.host import measure_host, open_artifact, predict
-from edgegrow.measure.mcu.prediction import emulate_on
+from edgegrow.measure.mcu.prediction import check_selftest, emulate_on
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
@@ -129,6 +129,7 @@ def _profile_package(
     listener.say(f"emulating {path} on {target.name}")
     inputs = graph.quantize_input(data.test.x[:_EMULATED])
     figures = emulate_on(target.board(), path, inputs.reshape(len(inputs), -1), compiler=target.compiler)
+    check_selftest(target.board(), path, compiler=target.compiler)
     expected = simulate(graph, inputs).reshape(len(inputs), -1)
     if not np.array_equal(figures.emulation.outputs, expected):
         raise InputError(
@@ -141,7 +142,7 @@ def _profile_package(
         unit="fraction",
         evidence="emulated",
         identity=figures.emulation.identity,
-        method=f"{len(inputs)} test samples: outputs equal to the simulator's, bit for bit",
+        method=f"{len(inputs)} test samples: outputs equal to the simulator's, bit for bit; self-test passed",
     )
     return Profile(
         artifact=Artifact.of_package(path),

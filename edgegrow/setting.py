@@ -1,4 +1,4 @@
-"""Everything that a run stands on: data, target, network, cost model; and how it goes from there to its end."""
+"""Everything that a run stands on: data, target, network and cost model; and the run itself."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class Setting:
         elif self.target.name == "host":
             check_predicted(self.limits, self.target.name)
         else:
-            raise InputError(f"target {self.target.name}: networks cannot be grown for it yet: use host or an mcu")
+            raise InputError(
+                f"target {self.target.name}: networks cannot be grown for it yet: use host or an mcu"
+            )
         self.net = load_net(config.net.name)
         self.data: Dataset = load_dataset(
             config.data.name, Path(config.data.dir) if config.data.dir else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
+from types import MappingProxyType
 
 import torch
 
@@ -11,6 +13,9 @@ from edgegrow.growth.groups import NetworkTrace, trace
 from edgegrow.growth.select import CostModel
 from edgegrow.nets import SeedNetwork
 from edgegrow.units import format_quantity
+
+FIXED_PART = ("flash_bytes", "ram_bytes")
+"""Metrics of which code takes a part, however narrow the network is; shares are of what is left of limits."""
 
 NARROWEST = 2
 """Least channels of a layer that a seed is scaled down to."""
@@ -72,7 +77,7 @@ def plant_seed(
     """Build the network that growth starts from.
 
     Its widths are the net's own, scaled alike to the widest that costs at most ``fraction`` of every limit,
-    or the narrowest where that is still above.
+    or the narrowest where that is still above. Of memory, what the narrowest takes is left out of account.
 
     Parameters
     ----------
@@ -98,10 +103,13 @@ def plant_seed(
     def build(widths: Sequence[int] | None) -> NetworkTrace:
         return build_network(net, input_shape, classes, widths, seed)
 
-    def excess(traced: NetworkTrace, share: float) -> tuple[float, str]:
+    def excess(
+        traced: NetworkTrace, share: float, fixed: Mapping[str, float] = MappingProxyType({})
+    ) -> tuple[float, str]:
         """Largest cost relative to its limit's share, and the metric it is of."""
         priced = costs(traced.shapes(traced.widths()))
-        return max((priced[metric] / (share * limit), metric) for metric, limit in limits.items())
+        bounds = {m: fixed.get(m, 0.0) + share * (limit - fixed.get(m, 0.0)) for m, limit in limits.items()}
+        return max((priced[metric] / bound, metric) for metric, bound in bounds.items())
 
     def scaled(scale: float) -> list[int]:
         assert net.widths is not None
@@ -110,12 +118,16 @@ def plant_seed(
     if widths is not None or net.widths is None:
         chosen = widths
     else:
+        narrowest = build(scaled(0))
+        priced = costs(narrowest.shapes(narrowest.widths()))
+        fixed = {metric: priced[metric] for metric in FIXED_PART if priced.get(metric, inf) < limits[metric]}
         low, high = 0.0, 1.0
-        while excess(build(scaled(high)), fraction)[0] < 1 and high < 64:
+        while excess(build(scaled(high)), fraction, fixed)[0] < 1 and high < 64:
             low, high = high, 2 * high
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            low, high = (middle, high) if excess(build(scaled(middle)), fraction)[0] <= 1 else (low, middle)
+            within = excess(build(scaled(middle)), fraction, fixed)[0] <= 1
+            low, high = (middle, high) if within else (low, middle)
         chosen = scaled(low)
     planted = build(chosen)
     over, metric = excess(planted, 1.0)

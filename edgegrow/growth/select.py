@@ -63,11 +63,14 @@ def select_checked(
     if not isinstance(costs, CheckedCostModel):
         return select_splits(trace, indices, costs, limits), []
     best: dict[str, torch.Tensor] = {}
-    fullest, checked = 0.0, []
+    fullest = 0.0
+    checked: list[dict[str, float]] = []
     for _ in range(_CHECKS):
         chosen = select_splits(trace, indices, costs, limits)
         wider = {name: width + len(chosen.get(name, ())) for name, width in trace.widths().items()}
         found = dict(costs.check(trace.shapes(wider)))
+        if checked and found == checked[-1]:
+            break  # the choice that was tried before: nothing is left to split, or to learn
         checked.append(found)
         share = max(found[metric] / limit for metric, limit in limits.items())
         if fullest < share <= 1:

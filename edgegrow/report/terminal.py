@@ -33,6 +33,16 @@ _NAMES = {
 _COUNTED = ("macs", "params", "instructions", "cycles", "operators")
 
 
+_BUDGETED = {
+    "macs": "MACs",
+    "params": "parameters",
+    "latency_ms": "latency",
+    "energy_mj": "energy",
+    "ram_bytes": "RAM",
+    "flash_bytes": "flash",
+}
+
+
 def measurement_text(measurement: Measurement) -> str:
     """Write a figure with its unit: ``90.12 %``, ``0.214 ms (median)``."""
     if measurement.unit == "fraction":
@@ -128,8 +138,15 @@ def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
     return Group(table, *(Text(line) for line in [*footer, f"processor: {', '.join(sorted(cpus))}"]))
 
 
+def device_table(profile: Profile) -> RenderableType:
+    """List what an artifact takes on the device, without what holds for the network anyway."""
+    kept = tuple(m for m in profile.measurements if not _of_network(m))
+    return profile_table(profile.model_copy(update={"measurements": kept}))
+
+
 def _of_network(measurement: Measurement) -> bool:
-    return measurement.evidence != "measured" or measurement.metric == "float_accuracy"
+    simulated = measurement.metric == "accuracy" and measurement.evidence == "emulated"
+    return simulated or measurement.metric in ("float_accuracy", "macs", "params", "peak_activations")
 
 
 def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> RenderableType:
@@ -141,12 +158,14 @@ def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> Render
         verdict = Text(
             used if value <= limit else f"{used} MISSED", style="green" if value <= limit else "red"
         )
+        error = delivered[metric].error
+        evidence = delivered[metric].evidence + (f" ±{100 * error:.0f} %" if error is not None else "")
         table.add_row(
-            _NAMES.get(metric.removesuffix("_bytes"), metric),
+            _BUDGETED[metric],
             format_quantity(metric, limit),
             format_quantity(metric, value),
             verdict,
-            delivered[metric].evidence,
+            evidence,
         )
     return table
 
