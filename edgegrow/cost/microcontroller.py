@@ -33,7 +33,7 @@ _MEMORY_BYTES = 2**23
 _SEED = 0  # of the weights that networks are tried with
 
 SLACK_CYCLES, SLACK_FLASH_BYTES, SLACK_RAM_BYTES = 0.01, 128, 16
-"""What networks of the same widths were seen to differ by with their weights: a share of the cycles, and bytes.
+"""What networks of the same widths were seen to differ by with their weights: share of the cycles, and bytes.
 Zero points are other immediates, and few channels' sums decide how a whole layer is rounded."""
 
 
@@ -128,7 +128,7 @@ class MicrocontrollerCosts:
         self._fixed_ram_bytes = max(trial.ram_bytes - _arena_bytes(trial.graph) for trial in trials)
 
     def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
-        """Predict ``{metric: value}`` of a network of these layers, whatever its weights: an upper estimate."""
+        """Predict ``{metric: value}`` of a network of these layers, whatever its weights: upper estimates."""
         graph = resize_graph(self.graph, layers)
         flash = _constant_bytes(graph) + self._code_bytes + self.corrections.flash_bytes
         ram = _arena_bytes(graph) + self._fixed_ram_bytes + self.corrections.ram_bytes
@@ -140,7 +140,7 @@ class MicrocontrollerCosts:
         Returns
         -------
         dict
-            ``{metric: value}``, an upper estimate too: the same widths with other weights may take more.
+            ``{metric: value}``, upper estimates too: the same widths with other weights may take more.
         """
         trial = self._try(layers)
         self.corrections = Corrections()
