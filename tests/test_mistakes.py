@@ -128,6 +128,40 @@ MISTAKES = {
     "a network that fails": (network(FAILING), "shapes cannot be multiplied"),
     "a network that exits": (network(EXITING), "SystemExit"),
     "no network": (network("def net(shape, classes):\n    return 5\n"), "returned int"),
+    "the host in an emulator": (
+        lambda f, r: ["measure", r / "model.tflite", "--via", "emulator"],
+        "target host (linux) cannot be measured so: use local",
+    ),
+    "a way that is none": (
+        lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--via", "telepathy"],
+        "use emulator",
+    ),
+    "an .onnx file on a microcontroller": (
+        lambda f, r: ["measure", r / "model.onnx", "--target", "rp2040"],
+        "give a .tflite file, or a C package",
+    ),
+    "threads on a microcontroller": (
+        lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--threads", "2"],
+        "--threads: it means nothing",
+    ),
+    "a compiler for the host": (
+        lambda f, r: ["measure", r / "model.tflite", "--compiler", "zig"],
+        "--compiler: it means nothing",
+    ),
+    "an unknown compiler": (
+        lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--compiler", "cc", "-q"],
+        "choose zig or gcc",
+    ),
+    "a folder on the host": (lambda f, r: ["measure", r], "a folder cannot run on the host"),
+    "a folder that is no package": (lambda f, r: ["measure", r, "--target", "rp2040"], "no model.h"),
+    "a missing file for a microcontroller": (
+        lambda f, r: ["measure", f / "none.tflite", "--target", "rp2040"],
+        "none.tflite: no such file",
+    ),
+    "a missing file for an NPU": (
+        lambda f, r: ["measure", f / "none.tflite", "--target", "ethos-u55-128", "-q"],
+        "none.tflite",
+    ),
     "missing configuration": (lambda f, r: ["grow", f / "none.toml"], "none.toml"),
 }
 

@@ -54,6 +54,36 @@ def test_shipped_targets():
     assert tuple(target.name for target in targets) == target_names(), "each file is named as its target"
 
 
+MEMORY = {
+    # Core, MHz, KiB of flash, KiB of RAM, as the datasheets have them.
+    "nucleo-l4r5zi": ("cortex-m4", 120, 2048, 640),
+    "nrf5340dk": ("cortex-m33", 128, 1024, 512),
+    "nucleo-u575zi": ("cortex-m33", 160, 2048, 768),
+    "nucleo-h7a3zi": ("cortex-m7", 280, 2048, 1024),
+    "nano33ble": ("cortex-m4", 64, 1024, 256),
+    "rp2040": ("cortex-m0plus", 125, 2048, 264),
+    "esp32-c3": ("rv32imc", 160, 4096, 384),
+}
+
+
+@pytest.mark.parametrize("target", [t for t in list_targets() if t.kind == "mcu"], ids=lambda t: t.name)
+def test_a_microcontroller_says_what_its_figures_hold_for(target):
+    board = target.board()
+    core, clock_mhz, flash_kib, ram_kib = MEMORY[target.name]
+    assert (board.core.name, board.clock_hz) == (core, clock_mhz * 1e6)
+    assert (board.flash_bytes, board.ram_bytes) == (flash_kib * 1024, ram_kib * 1024)
+    assert {source.field for source in target.sources} == set(target.numbers())
+    # A prediction never comes without what it was calibrated on, and how far off it may be.
+    cost, power = target.cost, target.power
+    assert (cost.cycle_scale is None) == (cost.calibration is None) == (cost.error is None)
+    assert (power.active_w is None) == (power.conditions is None) == (power.error is None)
+    if power.active_w is not None:
+        assert f"{target.soc.voltage_v:g}" in power.conditions
+        assert f"{clock_mhz} MHz" in power.conditions
+    if "borrowed" in (cost.calibration or ""):
+        assert cost.error >= 0.25
+
+
 def test_host_invents_nothing():
     host = load_target("host")
     assert (host.kind, host.runtime.names, host.runtime.threads) == ("linux", ("litert", "onnxruntime"), 1)
@@ -116,7 +146,7 @@ def test_what_is_wrong_is_named(tmp_path, old, new, words):
 
 def test_unknown_names_and_files(tmp_path):
     assert refused("hots") == "target hots: unknown: did you mean host?"
-    assert "choose host" in refused("quantum")
+    assert f"choose {', '.join(target_names())}" in refused("quantum")
     assert "No such file" in refused(tmp_path / "none.toml")
     assert "No such file" in refused("nowhere/board")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")

@@ -15,7 +15,7 @@ from edgegrow.measure.mcu.figures import profile_measurements
 from edgegrow.measure.mcu.toolchain import package_sources
 from edgegrow.measure.protocol import Measurement, Unavailable
 
-EMULATED_BYTES = 2**24
+EMULATED_BYTES = 2**23
 """Flash and RAM of the emulated machine: what exceeds a board is counted whole before it is refused."""
 
 SELFTEST = "model_selftest"
@@ -103,7 +103,10 @@ def input_bytes(package: Path) -> int:
         If the header does not say it as a number that a microcontroller could hold.
     """
     folder, _ = package_sources(package)
-    header = (folder / "model.h").read_text(encoding="utf-8", errors="replace")
+    try:
+        header = (folder / "model.h").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"package {package}: cannot read its model.h: {error.strerror}") from error
     match = re.search(r"^\s*#define\s+MODEL_INPUT_BYTES\s+(\d{1,9})\s*$", header, re.MULTILINE)
     size = int(match[1]) if match else 0
     if not 0 < size <= MAX_MEMORY_BYTES:
