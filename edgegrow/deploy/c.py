@@ -96,7 +96,9 @@ def c_package(graph: Graph) -> dict[str, str]:
 
 def _digest(package: dict[str, str]) -> str:
     """Return 16 hexadecimal digits that stand for the texts of a package's files."""
-    return hashlib.sha256("\0".join(f"{name}\0{package[name]}" for name in sorted(package)).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        "\0".join(f"{name}\0{package[name]}" for name in sorted(package)).encode()
+    ).hexdigest()[:16]
 
 
 def _kernels(names: list[str]) -> dict[str, str]:
