@@ -32,6 +32,12 @@ from edgegrow.measure.serial_windows import Windows, check_outputs, time_windows
 EMULATORS = re.compile("qemu|renode|emulat|simulat", re.IGNORECASE)
 """A device whose name has one of these is emulated, whoever says otherwise."""
 
+COUNTERS = {
+    "measured": "the board's own counter, which agrees with this machine's",
+    "emulated": "the emulator's counter, which is no board's time",
+}
+"""What timed the inferences, for each kind of evidence."""
+
 Say = Callable[[str], None]
 
 
@@ -73,7 +79,7 @@ def measure_serial(
     baud: int = 115200,
     windows: Windows | None = None,
     emulated: bool = False,
-    answer_seconds: float = 10.0,
+    patience_seconds: float = 10.0,
     progress: Say | None = None,
     warn: Say | None = None,
 ) -> Profile:
@@ -101,8 +107,9 @@ def measure_serial(
     emulated : bool
         Whether an emulator is at the other end: its clock measures nothing. A device whose name says so is
         emulated in any case.
-    answer_seconds : float
-        How long to look for the device; a board may start anew when its port is opened.
+    patience_seconds : float
+        How long to wait for an answer, beside the time for computing it and for its characters on the line; a
+        board may start anew when its port is opened.
     progress, warn : callable or None
         Called with one line: what is being done; what makes the figures doubtful.
 
@@ -124,9 +131,9 @@ def measure_serial(
     _check_samples(inputs, expected)
     say = progress or (lambda line: None)
     with SerialLink(port, baud) as link:
-        device = SerialDevice(link, inputs.shape[1], expected.shape[1])
+        device = SerialDevice(link, expected.shape[1], patience_seconds)
         say(f"looking for a board at {port}")
-        device.synchronize(answer_seconds)
+        device.synchronize()
         identity = device.identify()
         if identity.model_id != model_id:
             raise InputError(
@@ -152,7 +159,7 @@ def measure_serial(
     method = (
         f"{len(timings)} of {windows.count} windows{', then it was interrupted' if interruption else ''}; "
         f"each {windows.min_seconds:g} s and {windows.min_iterations} inferences at least, after a warm-up, "
-        f"by the {'emulator' if evidence == 'emulated' else 'board'}'s own counter; {len(inputs)} outputs as "
+        f"by {COUNTERS[evidence]}; {len(inputs)} outputs as "
         f"expected, bit for bit; MLPerf-Tiny-style, unofficial; {baud} baud"
     )
     profile = Profile(

@@ -45,6 +45,11 @@ class SerialLink:
     baud : int
         Baud rate; 8 bits, no parity, one stop bit.
 
+    Attributes
+    ----------
+    received_bytes : int
+        Everything that has come.
+
     Raises
     ------
     InputError
@@ -59,6 +64,7 @@ class SerialLink:
             raise InputError(message) from error
         self.port = port
         self.baud = baud
+        self.received_bytes = 0
         self._buffer = b""
         try:
             self._serial: Serial = Serial(
@@ -129,6 +135,7 @@ class SerialLink:
         except OSError as error:
             raise self._lost() from error
         self._buffer += content
+        self.received_bytes += len(content)
         return bool(content)
 
     def _lost(self) -> LostError:

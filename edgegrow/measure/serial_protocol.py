@@ -19,9 +19,6 @@ from edgegrow.measure.serial_link import SerialLink
 ATTEMPTS = 3
 """How often a command, or the loading of an input, is tried."""
 
-REPLY_SECONDS = 5.0
-"""How long a reply may take, beside the time that its characters take on the line."""
-
 PING_SECONDS = 0.5
 """How long to wait for an answer to an empty command while looking for the device."""
 
@@ -87,25 +84,26 @@ class SerialDevice:
     Parameters
     ----------
     link : SerialLink
-    input_bytes, output_bytes : int
+    output_bytes : int
         Of the model that it should run.
+    patience_seconds : float
+        How long an answer may take, beside the time for computing and for its characters on the line.
     """
 
-    def __init__(self, link: SerialLink, input_bytes: int, output_bytes: int) -> None:
+    def __init__(self, link: SerialLink, output_bytes: int, patience_seconds: float) -> None:
         self._link = link
-        self._input_bytes = input_bytes
+        self._patience_seconds = patience_seconds
         self._output_bytes = output_bytes
         self._started = False
 
-    def synchronize(self, seconds: float) -> None:
+    def synchronize(self) -> None:
         """Find the device, and have it wait for a command."""
-        link, deadline = self._link, time.monotonic() + seconds
-        heard = False
+        link, seconds = self._link, self._patience_seconds
+        deadline, before = time.monotonic() + seconds, link.received_bytes
         while time.monotonic() < deadline:
             link.write("%")
             ping = min(deadline, time.monotonic() + PING_SECONDS)
             while (line := link.read_line(ping)) is not None:
-                heard = True
                 if self._started and line.endswith("m-init-done"):
                     raise self._restarted()
                 if line.endswith("m-ready"):
@@ -115,7 +113,7 @@ class SerialDevice:
                     self._started = True
                     return
         at = f"port {link.port}: within {seconds:g} s at {link.baud} baud"
-        if heard:
+        if link.received_bytes > before:
             raise InputError(f"{at} there came characters but no answer: see the baud rate and the firmware")
         raise InputError(f"{at} there came no answer: see that the board runs the serial firmware")
 
@@ -215,7 +213,7 @@ class SerialDevice:
         """
         self._link.write(f"{command}%")
         # Ten bits a character, and twice the time that they take.
-        deadline = time.monotonic() + seconds + REPLY_SECONDS + 20 * characters / self._link.baud
+        deadline = time.monotonic() + self._patience_seconds + seconds + 20 * characters / self._link.baud
         found: list[str] = []
         position, refusal = 0, ""
         while (line := self._link.read_line(deadline)) is not None:
@@ -225,7 +223,7 @@ class SerialDevice:
                 if position < len(expected):
                     raise _Garbled(f"it refused: {refusal}" if refusal else "a reply was missing")
                 return found
-            if match := re.search(r"e-\[(.*)\]$", line):
+            if match := re.search(r"(?<![a-z])e-\[(.*)\]$", line):
                 refusal = _plain(match[1])[:MAX_TEXT]
             elif position < len(expected) and (match := re.search(f"{expected[position]}$", line)):
                 found.extend(map(_plain, match.groups()))
@@ -238,7 +236,7 @@ class SerialDevice:
         why = ""
         for attempt in range(ATTEMPTS):
             if attempt:
-                self.synchronize(REPLY_SECONDS)
+                self.synchronize()
             try:
                 return exchange()
             except _Garbled as error:

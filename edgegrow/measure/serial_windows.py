@@ -93,7 +93,7 @@ def time_windows(
     def window(iterations: int) -> Timing:
         # By our clock: the device's may stand still.
         seconds = max(timing.host_us, timing.device_us) / 1e6 / timing.iterations * (iterations + WARMUPS)
-        result = device.infer(iterations, WARMUPS, 10 + 4 * seconds)
+        result = device.infer(iterations, WARMUPS, 4 * seconds)
         _check_output(port, result, expected, 0)
         if not emulated:
             _check_clock(port, result, CLOCK_TOLERANCE)
