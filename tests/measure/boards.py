@@ -16,6 +16,7 @@ from pathlib import Path
 from edgegrow.measure.mcu.cores import find_core
 from edgegrow.measure.mcu.toolchain import find_compiler
 
+Change = Callable[[bytes], bytes]
 PORT = "ports/mps2-an386"
 
 
@@ -105,9 +106,9 @@ class Line:
         self.ended = threading.Event()
         self.thread: threading.Thread | None = None
 
-    def bridge(self, connection: socket.socket, to_host: Callable[[bytes], bytes] = bytes) -> None:
-        """Carry what a board says, changed by a function, and what it is told."""
-        self.serve(lambda: self._carry(connection, to_host))
+    def bridge(self, connection: socket.socket, to_host: Change = bytes, to_board: Change = bytes) -> None:
+        """Carry what a board says and what it is told, changed by functions."""
+        self.serve(lambda: self._carry(connection, to_host, to_board))
 
     def serve(self, once: Callable[[], bool]) -> None:
         """Call a function until it returns False."""
@@ -121,7 +122,7 @@ class Line:
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
 
-    def _carry(self, connection: socket.socket, to_host: Callable[[bytes], bytes]) -> bool:
+    def _carry(self, connection: socket.socket, to_host: Change, to_board: Change) -> bool:
         ready, _, _ = select.select([connection, self.master], [], [], 0.05)
         if connection in ready:
             content = connection.recv(4096)
@@ -129,7 +130,7 @@ class Line:
                 return False
             os.write(self.master, to_host(content))
         if self.master in ready:
-            connection.sendall(os.read(self.master, 4096))
+            connection.sendall(to_board(os.read(self.master, 4096)))
         return True
 
     def send(self, content: bytes) -> bool:

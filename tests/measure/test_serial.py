@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 import shutil
 import signal
 import time
@@ -219,6 +220,38 @@ def test_more_noise_than_that(board, measure):
     _, port = board(to_host=Noise(damaged_every=4))
     with pytest.raises(InputError, match=r"tried 3 times|came characters but no answer") as caught:
         measure(port, patience_seconds=0.8)
+    message(caught, port)
+
+
+class Flip:
+    """The first digit of an input changes on its way to the board, so many times."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def __call__(self, content):
+        changed = re.sub(
+            rb"db ([0-9a-f])(?=[0-9a-f]{63}%)", lambda m: b"db %x" % (int(m[1], 16) ^ 1), content
+        )
+        if changed == content or self.times == 0:
+            return content
+        self.times -= 1
+        return changed
+
+
+@needs_qemu
+def test_an_input_that_arrives_changed_is_sent_again(board, measure):
+    flip = Flip(2)
+    _, port = board(to_board=flip)
+    assert measure(port).find("latency") is not None  # with the outputs of what was meant
+    assert flip.times == 0
+
+
+@needs_qemu
+def test_inputs_that_always_arrive_changed(board, measure):
+    _, port = board(to_board=Flip(100))
+    with pytest.raises(InputError, match="tried 3 times, the input came back changed") as caught:
+        measure(port)
     message(caught, port)
 
 
