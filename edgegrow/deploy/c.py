@@ -6,13 +6,17 @@ there once::
     src/model.h, src/model.c                the network: its sizes and scales; one function an operator
     src/edgegrow_*.h                        the kernels that it uses
     src/model_selftest.h, .c                one input with its expected output
+    src/model_serial.h, .c                  answers a host over a serial line, on a real board
     selftest.c                              a program that exits with 0 when they agree
-    CMakeLists.txt                          library `model`, program `selftest`
+    CMakeLists.txt                          libraries `model` and `model_serial`, program `selftest`
     library.properties, examples/           what the Arduino IDE needs
+    ports/                                  a whole serial firmware for one board, to copy from
+    README.md                               how to use it all
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib.resources import files
 from math import prod
@@ -72,16 +76,29 @@ def c_package(graph: Graph) -> dict[str, str]:
     package = {f"src/{name}": text for name, text in kernels.items()}
     package["src/model.h"] = _header(graph, plan)
     package["src/model.c"] = _source(graph, operators, plan)
+    package["src/model.h"] = package["src/model.h"].replace("@ID@", _digest(package))
     package["src/model_selftest.c"] = _selftest(graph)
     for name, place in (
         ("model_selftest.h", "src/model_selftest.h"),
+        ("model_serial.h", "src/model_serial.h"),
+        ("model_serial.c", "src/model_serial.c"),
         ("selftest.c", "selftest.c"),
         ("CMakeLists.txt", "CMakeLists.txt"),
         ("library.properties", "library.properties"),
+        ("README.md", "README.md"),
         ("selftest.ino", "examples/selftest/selftest.ino"),
+        ("serial.ino", "examples/serial/serial.ino"),
+        *((f"ports/mps2-an386/{name}", f"ports/mps2-an386/{name}") for name in ("port.c", "mps2-an386.ld")),
     ):
         package[place] = (_TEMPLATES / name).read_text("utf-8")
     return package
+
+
+def _digest(package: dict[str, str]) -> str:
+    """Return 16 hexadecimal digits that stand for the texts of a package's files."""
+    return hashlib.sha256(
+        "\0".join(f"{name}\0{package[name]}" for name in sorted(package)).encode()
+    ).hexdigest()[:16]
 
 
 def _kernels(names: list[str]) -> dict[str, str]:

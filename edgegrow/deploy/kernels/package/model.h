@@ -8,6 +8,9 @@
 
 #include <stdint.h>
 
+/* Start of the SHA-256 of this header and of the network's other sources: a board tells by it what it runs. */
+#define MODEL_ID "@ID@"
+
 @ENDS@
 #define MODEL_ARENA_BYTES @ARENA_BYTES@
 

@@ -1,0 +1,357 @@
+"""A C package on a board: real firmware in QEMU, real pseudo-terminals, real pyserial."""
+
+import hashlib
+import importlib.util
+import re
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from boards import Line, Qemu, compile_firmware
+
+from edgegrow.deploy.c import write_c
+from edgegrow.deploy.simulate import simulate
+from edgegrow.errors import InputError
+from edgegrow.measure.protocol import Artifact, Profile, TargetRef
+from edgegrow.measure.serial import SerialInterrupted, measure_serial, package_model_id
+from edgegrow.measure.serial_windows import Windows
+
+for package in ("ziglang", "serial"):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(
+            f"{package} is not installed: pip install 'edgegrow[mcu,serial]'", allow_module_level=True
+        )
+pytest.importorskip("termios", reason="pseudo-terminals are needed")
+
+needs_qemu = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm: apt install qemu-system-arm"
+)
+QUICK = Windows(min_seconds=0.05)
+NAME = ('"qemu mps2-an386"', '"some board"')
+
+
+@pytest.fixture(scope="module")
+def built(files, tmp_path_factory):
+    package = tmp_path_factory.mktemp("package")
+    write_c(files.graph, package)
+    return package, compile_firmware(package, tmp_path_factory.mktemp("firmware") / "board.elf")
+
+
+@pytest.fixture(scope="module")
+def samples(files):
+    shape = (4, *files.graph.input.shape[1:])
+    inputs = np.random.default_rng(5).integers(-128, 128, shape, np.int8)
+    return inputs.reshape(4, -1), simulate(files.graph, inputs).reshape(4, -1)
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Things that are stopped at the end."""
+    things = []
+    yield things
+    for thing in reversed(things):
+        thing.stop()
+
+
+@pytest.fixture
+def board(built, tmp_path, started):
+    def board(elf=None, **bridging):
+        qemu, line = Qemu(elf or built[1], tmp_path), Line()
+        started.extend([qemu, line])
+        line.bridge(qemu.connection, **bridging)
+        return qemu, line.port
+
+    return board
+
+
+@pytest.fixture
+def measure(built, samples):
+    def measure(port, **options):
+        given = {
+            "artifact": Artifact(path="c", sha256=hashlib.sha256().hexdigest(), format="c", bytes=0),
+            "target": TargetRef(name="board", sha256=hashlib.sha256(b"board").hexdigest()),
+            "model_id": package_model_id(built[0]),
+            "inputs": samples[0],
+            "expected": samples[1],
+            "windows": QUICK,
+            "patience_seconds": 3.0,
+        }
+        return measure_serial(port, **(given | options))
+
+    return measure
+
+
+def message(caught, port):
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 300
+    assert text.startswith(f"port {port}: ")
+    return text
+
+
+@needs_qemu
+def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started):
+    qemu = Qemu(built[1], tmp_path, pty=True)
+    started.append(qemu)
+    said, warned = [], []
+    profile = measure(qemu.port, progress=said.append, warn=warned.append)
+    latency = profile.find("latency")
+    assert len(latency.samples) == 5
+    assert latency.value == pytest.approx(np.median(latency.samples), abs=1e-6)
+    assert 0 < profile.find("latency", "min").value <= latency.value <= profile.find("latency", "max").value
+    assert {m.evidence for m in profile.measurements} == {"emulated"}  # whatever QEMU's clock says
+    assert "is an emulator" in warned[0]
+    identity = latency.identity
+    assert identity.os == "qemu mps2-an386"
+    assert identity.version == package_model_id(built[0])
+    assert identity.clock_hz == 25e6
+    assert "Clang" in identity.compiler
+    assert "115200 baud" in latency.method
+    assert "4 outputs as expected" in latency.method
+    assert [u.metric for u in profile.unavailable] == ["energy"]
+    assert sum(line.startswith("window") for line in said) == 5
+
+
+@needs_qemu
+def test_windows_last_as_long_as_asked(board, measure):
+    _, port = board()
+    start = time.monotonic()
+    profile = measure(port, windows=Windows(count=2, min_iterations=10, min_seconds=0.5))
+    assert time.monotonic() - start > 1
+    assert len(profile.find("latency").samples) == 2
+    assert "2 of 2 windows; each 0.5 s" in profile.find("latency").method
+
+
+@needs_qemu
+def test_only_a_device_that_is_no_emulator_measures(built, board, measure, tmp_path):
+    _, port = board(compile_firmware(built[0], tmp_path / "named.elf", name=NAME))
+    one = Windows(count=1, min_seconds=0.1)
+    assert measure(port, windows=one).find("latency").evidence == "measured"
+    assert measure(port, windows=one, emulated=True).find("latency").evidence == "emulated"
+
+
+@needs_qemu
+@pytest.mark.parametrize("divider", ["CLOCK_HZ / 250000 - 1", "CLOCK_HZ / 4000000 - 1", "0xfffffffe"])
+def test_a_board_whose_seconds_are_not_seconds(built, board, measure, tmp_path, divider):
+    prescale = ("CLOCK_HZ / 1000000 - 1", divider)
+    _, port = board(compile_firmware(built[0], tmp_path / "slow.elf", name=NAME, prescale=prescale))
+    with pytest.raises(InputError, match="its clock counted") as caught:
+        measure(port, windows=Windows(min_seconds=0.4))
+    message(caught, port)
+
+
+@needs_qemu
+def test_an_emulator_whose_clock_stands_still(built, board, measure, tmp_path):
+    prescale = ("CLOCK_HZ / 1000000 - 1", "0xfffffffe")
+    _, port = board(compile_firmware(built[0], tmp_path / "still.elf", prescale=prescale))
+    with pytest.raises(InputError, match="its clock counted 0 s"):
+        measure(port)
+
+
+@needs_qemu
+def test_a_cut_line_keeps_what_was_measured(board, measure, tmp_path):
+    qemu, port = board()
+    with pytest.raises(SerialInterrupted, match="connection was lost") as caught:
+        measure(port, progress=lambda line: qemu.stop() if line.startswith("window 2") else None)
+    message(caught, port)
+    caught.value.profile.write(tmp_path / "profile.json")
+    latency = Profile.read(tmp_path / "profile.json").find("latency")
+    assert len(latency.samples) == 2
+    assert "2 of 5 windows, then it was interrupted" in latency.method
+
+
+@needs_qemu
+def test_a_reset_midway(board, measure):
+    qemu, port = board()
+    with pytest.raises(SerialInterrupted, match="restarted midway") as caught:
+        measure(port, progress=lambda line: qemu.reset() if line.startswith("window 1") else None)
+    message(caught, port)
+    assert len(caught.value.profile.find("latency").samples) == 1
+
+
+@needs_qemu
+def test_a_device_that_hangs_midway(board, measure):
+    qemu, port = board()
+    start = time.monotonic()
+    with pytest.raises(SerialInterrupted, match="there came no answer") as caught:
+        measure(
+            port,
+            progress=lambda line: (
+                qemu.process.send_signal(signal.SIGSTOP) if line.startswith("window 3") else None
+            ),
+            patience_seconds=1.0,
+        )
+    message(caught, port)
+    assert time.monotonic() - start < 15
+    assert len(caught.value.profile.find("latency").samples) == 3
+
+
+class Noise:
+    """A line of garbage after every third one, and a byte changed in every so many of them."""
+
+    def __init__(self, damaged_every):
+        self.rng, self.lines, self.every = np.random.default_rng(3), 0, damaged_every
+        self.begun = b""
+
+    def __call__(self, content):
+        *lines, self.begun = (self.begun + content).split(b"\n")
+        return b"".join(map(self.disturb, lines))
+
+    def disturb(self, line):
+        self.lines += 1
+        if self.lines % self.every == 0:
+            line = bytes([line[0] ^ 0x80]) + line[1:]
+        garbage = bytes(self.rng.integers(1, 256, 40, np.uint8)) + b"\n" if self.lines % 3 == 0 else b""
+        return line + b"\n" + garbage
+
+
+@needs_qemu
+def test_noise_that_attempts_get_over(board, measure, samples):
+    noise = Noise(damaged_every=37)
+    _, port = board(to_host=noise)
+    assert len(measure(port, patience_seconds=1.0).find("latency").samples) == 5
+    assert noise.lines > 2 * 37
+
+
+@needs_qemu
+def test_more_noise_than_that(board, measure):
+    _, port = board(to_host=Noise(damaged_every=4))
+    with pytest.raises(InputError, match=r"tried 3 times|came characters but no answer") as caught:
+        measure(port, patience_seconds=0.8)
+    message(caught, port)
+
+
+class Flip:
+    """The first digit of an input changes on its way to the board, so many times."""
+
+    def __init__(self, times):
+        self.times = times
+
+    def __call__(self, content):
+        changed = re.sub(
+            rb"db ([0-9a-f])(?=[0-9a-f]{63}%)", lambda m: b"db %x" % (int(m[1], 16) ^ 1), content
+        )
+        if changed == content or self.times == 0:
+            return content
+        self.times -= 1
+        return changed
+
+
+@needs_qemu
+def test_an_input_that_arrives_changed_is_sent_again(board, measure):
+    flip = Flip(2)
+    _, port = board(to_board=flip)
+    assert measure(port).find("latency") is not None  # with the outputs of what was meant
+    assert flip.times == 0
+
+
+@needs_qemu
+def test_inputs_that_always_arrive_changed(board, measure):
+    _, port = board(to_board=Flip(100))
+    with pytest.raises(InputError, match="tried 3 times, the input came back changed") as caught:
+        measure(port)
+    message(caught, port)
+
+
+@needs_qemu
+def test_a_board_with_another_model(board, measure):
+    _, port = board()
+    with pytest.raises(InputError, match=r"runs model [0-9a-f]{16}, not 0123456789abcdef") as caught:
+        measure(port, model_id="0123456789abcdef")
+    message(caught, port)
+
+
+@needs_qemu
+def test_a_board_that_computes_something_else(board, measure, samples):
+    _, port = board()
+    wrong = samples[1].copy()
+    wrong[2, 1] ^= 1
+    with pytest.raises(
+        InputError, match=r"output 1 of input 2 is -?\d+, not -?\d+ \(1 of 3 differ\)"
+    ) as caught:
+        measure(port, expected=wrong)
+    message(caught, port)
+
+
+@needs_qemu
+def test_inputs_of_another_size(board, measure, samples):
+    _, port = board()
+    with pytest.raises(InputError, match="another size than the input's") as caught:
+        measure(port, inputs=samples[0][:, :-1], patience_seconds=1.0)
+    message(caught, port)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "there came no answer: see that the board runs"),
+        (b"\xff\x00\xa5" * 50, "there came characters but no answer"),
+        (b"boot: ok\r\n" * 20, "there came characters but no answer"),
+        (b"m-ready\r\n" * 20, "there came characters but no answer"),
+    ],
+)
+def test_a_port_with_something_else(measure, started, content, expected):
+    line = Line()
+    started.append(line)
+    if content:
+        line.serve(lambda: line.send(content))
+    start = time.monotonic()
+    with pytest.raises(InputError, match=expected) as caught:
+        measure(line.port, patience_seconds=1.0)
+    message(caught, line.port)
+    assert time.monotonic() - start < 3
+
+
+def test_a_port_that_nobody_reads(measure, started):
+    line = Line()
+    started.append(line)
+    line.ended.set()
+    line.serve(lambda: False)  # the other end is closed
+    with pytest.raises(InputError) as caught:
+        measure(line.port)
+    message(caught, line.port)
+
+
+def test_ports_that_cannot_be_opened(measure, started, tmp_path):
+    line = Line()
+    started.append(line)
+    import serial
+
+    with serial.Serial(line.port, exclusive=True), pytest.raises(InputError, match="it is in use") as caught:
+        measure(line.port)
+    message(caught, line.port)
+    with pytest.raises(InputError, match="there is none of that name"):
+        measure("/dev/ttyNONE")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot open it") as caught:
+        measure(str(tmp_path / "file"))
+    message(caught, tmp_path / "file")
+    with pytest.raises(InputError, match="cannot open it"):
+        measure(line.port, baud=-1)
+
+
+def test_wrong_arguments(measure, samples):
+    inputs, expected = samples
+    for wrong in (
+        {"inputs": inputs.astype(np.float32)},
+        {"inputs": inputs[:0], "expected": expected[:0]},
+        {"expected": expected[:2]},
+        {"expected": expected[0]},
+    ):
+        with pytest.raises(InputError, match=r"inputs: |expected outputs: "):
+            measure("/dev/ttyNONE", **wrong)
+    for wrong in ({"count": 0}, {"min_seconds": 0}, {"min_seconds": 5000}, {"min_iterations": 0}):
+        with pytest.raises(InputError, match="windows: give"):
+            Windows(**wrong)
+
+
+def test_packages_without_an_identity(built, tmp_path):
+    with pytest.raises(InputError, match=r"no model\.h"):
+        package_model_id(tmp_path)
+    shutil.copytree(built[0], tmp_path / "old")
+    header = tmp_path / "old/src/model.h"
+    header.write_text(header.read_text().replace("MODEL_ID", "OTHER"))
+    with pytest.raises(InputError, match="has no MODEL_ID: export it again"):
+        package_model_id(tmp_path / "old")
