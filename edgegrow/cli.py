@@ -133,7 +133,7 @@ def measure(
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or the folder of a C package.")],
     target: TargetOption = "host",
     via: Annotated[
-        str | None, typer.Option(help="local, emulator or vela; by default what the target has.")
+        str | None, typer.Option(help="local, emulator, serial:PORT or vela; by default what the target has.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads the runtime may use.", max=256)] = None,
     iterations: Annotated[
@@ -147,18 +147,25 @@ def measure(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show every operator.")] = False,
 ) -> None:
     """Measure an artifact on a target."""
+    from edgegrow.measure.serial import SerialInterrupted
     from edgegrow.measuring import Options, measure_artifact
     from edgegrow.report.terminal import profile_table
 
     options = Options(threads, iterations, seconds, compiler)
+    interrupted = None
     with _listening(quiet, verbose) as listener:
-        profile = measure_artifact(model, target, via, options, listener)
+        try:
+            profile = measure_artifact(model, target, via, options, listener)
+        except SerialInterrupted as error:  # what was measured until then is not lost
+            profile, interrupted = error.profile, error
     if as_json:
         _print_json(profile.model_dump(mode="json", by_alias=True))
     else:
         emit_table(profile_table(profile, operators=verbose))
     if json_file is not None:
         profile.write(json_file)
+    if interrupted is not None:
+        raise interrupted
 
 
 @app.command()

@@ -62,7 +62,7 @@ def measure_artifact(
     target : str
         Name or file of a target.
     via : str, optional
-        ``local``, ``emulator`` or ``vela``; by default the first that the target's kind has.
+        ``local``, ``emulator``, ``serial:PORT`` or ``vela``; by default the first that the target's kind has.
     options : Options, optional
     listener : Listener, optional
         Is shown the progress.
@@ -70,20 +70,23 @@ def measure_artifact(
     Raises
     ------
     InputError
-        If the artifact cannot be opened, or the target cannot be measured from here or not with it.
+        If the artifact cannot be opened, or the target cannot be measured from here or not with it. Where
+        a serial line fails midway it is a `edgegrow.measure.serial.SerialInterrupted`, whose ``profile`` has
+        what was measured until then.
     """
     found = load_target(target)
     ways = WAYS.get(found.kind, {})
-    way = via or next(iter(ways), "local")
-    if way not in ways:
-        known = ", ".join(ways) or "none yet"
+    way, _, address = (via or next(iter(ways), "local")).partition(":")
+    if way not in ways or bool(address) != (way in _ADDRESSED):
+        known = ", ".join(f"{name}:{_ADDRESSED[name]}" if name in _ADDRESSED else name for name in ways)
         raise InputError(
-            f"--via {way}: target {found.name} ({found.kind}) cannot be measured so: use {known}"
+            f"--via {via or way}: target {found.name} ({found.kind}) cannot be measured so: "
+            f"use {known or 'none yet'}"
         )
-    return ways[way](path, found, options or Options(), listener or Silent())
+    return ways[way](path, found, address, options or Options(), listener or Silent())
 
 
-def _on_host(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+def _on_host(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
     from edgegrow.measure.host import measure_host
 
     options.allow("local", "threads", "iterations", "seconds")
@@ -102,7 +105,7 @@ def _on_host(path: Path, target: Target, options: Options, listener: Listener) -
     )
 
 
-def _in_emulator(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+def _in_emulator(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
     options.allow("emulator", "compiler")
     compiler = options.compiler or target.runtime.compiler or "zig"
     if path.is_dir():
@@ -171,11 +174,53 @@ def _emulate_tflite(path: Path, target: Target, compiler: str, listener: Listene
     )
 
 
+def _over_serial(path: Path, target: Target, port: str, options: Options, listener: Listener) -> Profile:
+    """Measure on a board that runs the firmware of the artifact's package."""
+    from edgegrow.deploy.c import write_c
+    from edgegrow.deploy.read import read_tflite
+    from edgegrow.deploy.simulate import simulate
+    from edgegrow.measure.mcu.prediction import emulate_on, input_bytes
+    from edgegrow.measure.serial import BAUD, measure_serial, package_model_id
+    from edgegrow.measure.serial_windows import Windows
+
+    options.allow("serial", "iterations", "seconds")
+    if path.is_dir():
+        artifact, model_id = Artifact.of_package(path), package_model_id(path)
+        inputs = _random((EMULATED_INPUTS, input_bytes(path)))
+        expected = emulate_on(target.board(), path, inputs, compiler=target.compiler).emulation.outputs
+    else:
+        graph = read_tflite(path)
+        artifact = Artifact.of(path, path.read_bytes())
+        with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
+            write_c(graph, Path(folder))
+            model_id = package_model_id(folder)
+        inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
+        expected = simulate(graph, inputs).reshape(len(inputs), -1)
+        inputs = inputs.reshape(len(inputs), -1)
+    default = Windows()
+    windows = Windows(
+        min_iterations=default.min_iterations if options.iterations is None else options.iterations,
+        min_seconds=default.min_seconds if options.seconds is None else options.seconds,
+    )
+    return measure_serial(
+        port,
+        artifact=artifact,
+        target=target.reference,
+        model_id=model_id,
+        inputs=inputs,
+        expected=expected,
+        baud=target.transport.baud or BAUD,
+        windows=windows,
+        progress=listener.detail,
+        warn=listener.warn,
+    )
+
+
 def _random(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).integers(-128, 128, shape, np.int8)
 
 
-def _by_vela(path: Path, target: Target, options: Options, listener: Listener) -> Profile:
+def _by_vela(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
     from edgegrow.measure.vela import Npu, estimate
 
     options.allow("vela")
@@ -193,10 +238,13 @@ def _by_vela(path: Path, target: Target, options: Options, listener: Listener) -
     return estimate(path, npu, target.reference)
 
 
-Way = Callable[[Path, Target, Options, Listener], Profile]
+Way = Callable[[Path, Target, str, Options, Listener], Profile]
+_ADDRESSED = {"serial": "PORT"}
+"""Ways that are given an address."""
+
 WAYS: dict[str, dict[str, Way]] = {
     "linux": {"local": _on_host},
-    "mcu": {"emulator": _in_emulator},
+    "mcu": {"emulator": _in_emulator, "serial": _over_serial},
     "npu": {"vela": _by_vela},
 }
-"""How targets of a kind can be measured, the default first."""
+"""How targets of a kind can be measured, the default first; the third argument is the address, or empty."""

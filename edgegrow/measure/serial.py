@@ -41,6 +41,10 @@ COUNTERS = {
 Say = Callable[[str], None]
 
 
+BAUD = 115200
+"""Of the firmware that a package carries."""
+
+
 class SerialInterrupted(InputError):
     """Measuring ended early: ``profile`` has the windows until then; its method says so."""
 
@@ -76,7 +80,7 @@ def measure_serial(
     model_id: str,
     inputs: np.ndarray,
     expected: np.ndarray,
-    baud: int = 115200,
+    baud: int = BAUD,
     windows: Windows | None = None,
     emulated: bool = False,
     patience_seconds: float = 10.0,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.growth.groups import trace
-from edgegrow.growth.select import select_splits
+from edgegrow.growth.select import select_checked, select_splits
 from edgegrow.growth.splitting import ChannelBlock, SplittingIndex
 
 from .networks import INPUTS, build
@@ -85,3 +85,57 @@ def test_nothing_fits_a_budget_that_is_full():
     traced = trace(build("resnet8"), INPUTS["resnet8"])
     limits = costs(traced.shapes(traced.widths()))
     assert select_splits(traced, indices_of(traced, random_eigenvalues(traced, 0)), costs, limits) == {}
+
+
+class Staircase:
+    """Costs that the target finds a fifth higher than predicted, until it has been asked."""
+
+    def __init__(self):
+        self.factor, self.asked = 1.0, []
+
+    def __call__(self, layers):
+        return {"macs": self.factor * costs(layers)["macs"]}
+
+    def check(self, layers):
+        self.factor = 1.2
+        self.asked.append(self(layers)["macs"])
+        return self(layers)
+
+    def learnt(self):
+        return {"factor": self.factor}
+
+    def recall(self, learnt):
+        self.factor = learnt["factor"]
+
+
+def test_a_choice_that_the_target_finds_too_dear_is_made_again(traced):
+    now = costs(traced.shapes(traced.widths()))["macs"]
+    indices, limit = indices_of(traced, random_eigenvalues(traced, 0)), 1.5 * now
+    checked_costs = Staircase()
+    chosen, checked = select_checked(traced, indices, checked_costs, {"macs": limit})
+    assert [found["macs"] for found in checked] == checked_costs.asked
+    assert checked[0]["macs"] > limit
+    widths = {name: n + len(chosen.get(name, ())) for name, n in traced.widths().items()}
+    assert 0.9 * limit <= 1.2 * costs(traced.shapes(widths))["macs"] == checked[-1]["macs"] <= limit
+
+
+def test_nothing_is_chosen_where_the_target_refuses_everything(traced):
+    class Never(Staircase):
+        def check(self, layers):
+            self.asked.append(len(self.asked))
+            return {"macs": 1e12 + len(self.asked)}
+
+    indices = indices_of(traced, random_eigenvalues(traced, 0))
+    limits = {"macs": 1.5 * costs(traced.shapes(traced.widths()))["macs"]}
+    chosen, checked = select_checked(traced, indices, Never(), limits)
+    assert chosen == {}
+    assert checked
+
+
+def test_costs_that_cannot_be_checked_are_taken_at_their_word(traced):
+    indices = indices_of(traced, random_eigenvalues(traced, 0))
+    limits = {"macs": 1.5 * costs(traced.shapes(traced.widths()))["macs"], "params": 1e9}
+    chosen, checked = select_checked(traced, indices, costs, limits)
+    expected = select_splits(traced, indices, costs, limits)
+    assert checked == []
+    assert {name: c.tolist() for name, c in chosen.items()} == {n: c.tolist() for n, c in expected.items()}
