@@ -110,7 +110,7 @@ def test_the_terminal_shows_evidence_and_error(model, run_cli):
     folder, _ = model
     code, out, _ = run_cli("measure", folder / "c", "--target", "nucleo-l4r5zi", "-q", "-v")
     assert code == 0
-    assert re.search(r"latency +│ +[\d.]+ ms( \(median\))? +│ ±10 % +│ predicted", out)
+    assert re.search(r"latency +│ +[\d.]+ ms( \(median\))? +│ ±15 % +│ predicted", out)
     assert re.search(r"instructions +│ +[\d,]+( \(median\))? +│ +│ emulated", out)
     assert re.search(r"op_00_conv2d +│ +[\d,]+ +│ +[\d.]+ %", out)
     assert "op_00" not in run_cli("measure", folder / "c", "--target", "nucleo-l4r5zi", "-q")[1]
