@@ -30,7 +30,12 @@ needs_emulator = pytest.mark.skipif(
     reason="pip install edgegrow[mcu]",
 )
 BOARD = Board(
-    name="board", core=find_core("cortex-m4"), clock_hz=100e6, cycle_scale=1.2, calibration="none", active_w=0.05
+    name="board",
+    core=find_core("cortex-m4"),
+    clock_hz=100e6,
+    cycle_scale=1.2,
+    calibration="none",
+    active_w=0.05,
 )
 METRICS = ("macs", "latency_ms", "energy_mj", "ram_bytes", "flash_bytes")
 WORD_BYTES = {"uint32_t": 4, "int32_t": 4, "struct scale": 12, "int8_t": 1}
@@ -85,7 +90,9 @@ def test_memory_told_from_shapes_is_that_of_the_package(name, digits):
     for seed in range(3):
         shaped = resize_graph(network.graph, network.layers(seed))
         package = c_package(network.quantized(seed))
-        arrays = re.findall(r"^static const ([\w ]+) \w+\[(\d+)\] = \{$", package["src/model.c"], re.MULTILINE)
+        arrays = re.findall(
+            r"^static const ([\w ]+) \w+\[(\d+)\] = \{$", package["src/model.c"], re.MULTILINE
+        )
         memory = {op.output.name: operator_memory(op) for op in shaped.operators}
         assert sum(WORD_BYTES[kind] * int(n) for kind, n in arrays) == sum(
             m.constant_bytes for m in memory.values()

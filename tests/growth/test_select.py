@@ -108,6 +108,11 @@ class Staircase:
         self.factor = learnt["factor"]
 
 
+@pytest.fixture
+def traced():
+    return trace(build("dscnn"), INPUTS["dscnn"])
+
+
 def test_a_choice_that_the_target_finds_too_dear_is_made_again(traced):
     now = costs(traced.shapes(traced.widths()))["macs"]
     indices, limit = indices_of(traced, random_eigenvalues(traced, 0)), 1.5 * now
