@@ -44,7 +44,8 @@ class Counter(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("blocks", "first", "counts", "starts")),
         *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "halt", "limit")),
         *((name, ctypes.c_uint32) for name in ("max_blocks", "operators")),
-        *((name, ctypes.c_uint32) for name in ("link_register", "program_counter", "riscv", "aligned")),
+        *((name, ctypes.c_uint32) for name in ("link_register", "riscv")),
+        ("general", ctypes.c_uint32 * 16),
         *((name, ctypes.c_uint64) for name in ("instructions", "back", "end", "address")),
         ("fallen", ctypes.c_void_p),
         *((name, ctypes.c_uint32) for name in ("blocks_used", "operator", "failed")),
@@ -91,6 +92,9 @@ class Machine:
             isa, names, constants = "ARM", ("R0", "R1", "R2", "SP", "LR", "PC"), arm_const
             self.engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self.registers = [getattr(constants, f"UC_{isa}_REG_{name}") for name in names]
+        self.general = (ctypes.c_uint32 * 16)()
+        if not self.riscv:
+            self.general[:] = [getattr(constants, f"UC_ARM_REG_R{i}") for i in range(16)]
         self.engine.ctl_set_cpu_model(getattr(constants, request["model"]))
         self.engine.ctl_set_tcg_buffer_size(TRANSLATION_BYTES)
         self._map(request["flash"], unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
@@ -105,8 +109,10 @@ class Machine:
             for why in ("UNMAPPED", "PROT")
         }
         self._count_blocks(unicorn.UC_HOOK_BLOCK)
-        if checked:
+        if checked and request["aligned"]:
             self._hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, "edgegrow_on_access")
+        elif checked:
+            self._hook(unicorn.UC_HOOK_CODE, "edgegrow_on_instruction")
 
     def _map(self, memory: dict[str, int], rights: int) -> None:
         # Unicorn maps whole pages of 4 kB: a program may touch up to 4095 bytes more than there are.
@@ -137,14 +143,14 @@ class Machine:
         self.counter = Counter(
             **pointers,
             **arrays,
-            **{name: self.request[name] for name in ("halt", "limit", "aligned")},
+            **{name: self.request[name] for name in ("halt", "limit")},
             code_base=flash["base"],
             code_bytes=flash["bytes"],
             max_blocks=MAX_BLOCKS,
             operators=len(operators),
             link_register=self.registers[4],
-            program_counter=self.registers[5],
             riscv=self.riscv,
+            general=self.general,
         )
         self._hook(kind, "edgegrow_on_block")
 
