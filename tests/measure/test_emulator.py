@@ -319,15 +319,15 @@ def test_an_access_that_only_the_emulator_would_forgive(write, core, code):
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m33"])
 def test_conditional_accesses(write, core):
-    """A store and a comparison under one condition; then an LDRD that is not aligned, and skipped."""
+    """An LDRD that is not aligned, and skipped; then a store and a comparison under one condition."""
     code = (
-        "movs r3, #0; 1: adds r3, #4; cmp r3, #12; itt lo; strlo r3, [%1]; cmplo r3, #8; blo 1b; "
-        "it ne; ldrdne r0, r1, [%0]; mov %0, r3"
+        "movs r3, #0; it ne; ldrdne r0, r1, [%0]; "
+        "1: adds r3, #4; cmp r3, #12; itt lo; strlo r3, [%1]; cmplo r3, #8; blo 1b; mov %0, r3"
     )
     body = f"""uint32_t value = (uint32_t)(uintptr_t)arena + 2;
         __asm__ volatile("{code}" : "+r"(value) : "r"(arena) : "r0", "r1", "r3", "cc", "memory");
         out[0] = (int8_t)value;
-        return 0;"""
+        return out[0] - 8;"""
     result = emulate(write(f"INVOKE {{ {body} }}"), core, np.zeros((1, 16), np.int8))
     assert result.outputs[0, 0] == 8
 
