@@ -1,6 +1,4 @@
-"""C packages of models from elsewhere, on the host and on emulated cores."""
-
-from pathlib import Path
+"""C packages of the operators of models from elsewhere."""
 
 import numpy as np
 import pytest
@@ -23,16 +21,11 @@ from edgegrow.deploy.foreign import (
     Softmax,
 )
 from edgegrow.deploy.graph import Graph, Tensor
-from edgegrow.deploy.read import read_tflite
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.errors import UnsupportedError
 
 pytestmark = needs_compiler
-MLPERF_TINY = Path(__file__).resolve().parents[3] / "shared" / "data" / "mlperf_tiny"
-needs_models = pytest.mark.skipif(
-    not MLPERF_TINY.is_dir(), reason="the MLPerf Tiny reference models are not here"
-)
 SHARES = float(np.float32(1 / 256)), -128
 
 
@@ -136,20 +129,3 @@ def test_more_axes_than_the_kernels_take(tmp_path):
     graph = one(Pad, (1, 2, 2, 2, 2), scale, (scale, 5), result=(1, 3, 3, 3, 3), pads=pads)
     with pytest.raises(UnsupportedError, match=r"operator 0 \(op\): the C kernel takes 3 axes, not 4"):
         write_c(graph, tmp_path)
-
-
-@needs_models
-@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "cortex-m33", "cortex-m7", "rv32imc"])
-@pytest.mark.parametrize("name", ["kws_ref_model", "ad01_int8"])
-def test_reference_models_on_emulated_cores_equal_tflite_micro(name, core, tmp_path):
-    pytest.importorskip("unicorn")
-    from edgegrow.measure.mcu.emulator import emulate
-
-    model = (MLPERF_TINY / f"{name}.tflite").read_bytes()
-    graph = read_tflite(model)
-    write_c(graph, tmp_path)
-    q = np.random.default_rng(0).integers(-128, 128, (50, *graph.input.shape[1:]), np.int8)
-    if core == "cortex-m0plus":
-        q = q[:5]  # a tenth of the speed
-    emulation = emulate(tmp_path, core, q.reshape(len(q), -1), flash_bytes=2**20, ram_bytes=2**18)
-    np.testing.assert_array_equal(emulation.outputs.reshape(len(q), -1), tflm(model, q).reshape(len(q), -1))

@@ -328,6 +328,7 @@ def test_conditional_accesses(write, core):
         __asm__ volatile("{code}" : "+r"(value) : "r"(arena) : "r0", "r1", "r3", "cc", "memory");
         out[0] = (int8_t)value;
         return out[0] - 8;"""
+    # What conditions unicorn forgets shows in the code that follows: the status that is returned.
     result = emulate(write(f"INVOKE {{ {body} }}"), core, np.zeros((1, 16), np.int8))
     assert result.outputs[0, 0] == 8
 
