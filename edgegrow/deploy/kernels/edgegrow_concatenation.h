@@ -1,4 +1,4 @@
-/* Tensors one after the other along an axis: of each in turn, what lies below one index of the axes before. */
+/* Tensors one after the other along an axis: of each in turn, what lies below an index of the axes before. */
 #ifndef EDGEGROW_CONCATENATION_H
 #define EDGEGROW_CONCATENATION_H
 
