@@ -70,6 +70,7 @@ def emit(
     inputs: Sequence[str],
     given: Sequence[str],
     scratch: int = 0,
+    gather: bool = False,
 ) -> EmittedOperator:
     """Put an operator together: the kernel gets its shape, the activations, scratch, and what is `given`.
 
@@ -90,10 +91,15 @@ def emit(
         Names of the arrays that the kernel takes.
     scratch : int
         Bytes of working memory.
+    gather : bool
+        The kernel takes any number of inputs, as an array of pointers.
     """
     function = f"op_{index:02}_{kernel}"
     parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch else [])]
-    arguments = ["&shape", *(text.split("*")[1] for text in parameters), *given]
+    names = [text.split("*")[1] for text in parameters]
+    if gather:
+        names[: len(inputs)] = [f"(const int8_t *const[]){{{', '.join(names[: len(inputs)])}}}"]
+    arguments = ["&shape", *names, *given]
     shapes = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in op.inputs)
     name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
     text = (

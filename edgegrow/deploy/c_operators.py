@@ -98,7 +98,7 @@ def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
         "band": band.rows,
         "band_width": band.width,
         "zero": op.inputs[0].zero_point,
-        "output": _output(scales),
+        "output": scales.output,
     }
     constants = [
         array("uint32_t", f"weights_{index:02}", pack_rows(taps, by_two)),
@@ -120,7 +120,7 @@ def _add(index: int, op: Add) -> EmittedOperator:
         "fraction": [fraction for fraction, _ in terms],
         "shift": [-shift for _, shift in terms],
         "scale": list(scales.rows[0]),
-        "output": _output(scales),
+        "output": scales.output,
     }
     emitted = emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
     return replace(emitted, in_place=operator_memory(op).in_place)
@@ -141,22 +141,13 @@ def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[s
         "channels": len(matrix),
         "packed": int(packed),
         "per_channel": int(len(scales.rows) > 1),
-        "output": _output(scales),
+        "output": scales.output,
     }
 
 
 def _scales(index: int, bias: Array, scales: Scales) -> list[str]:
     rows = ("{" + ", ".join(map(integer, row)) + "}" for row in scales.rows)
     return [array("int32_t", f"bias_{index:02}", bias), array("struct scale", f"scales_{index:02}", rows)]
-
-
-def _output(scales: Scales) -> Fields:
-    return {
-        "fast": int(scales.fast),
-        "one_sign": int(scales.one_sign),
-        "low": scales.low,
-        "high": scales.high,
-    }
 
 
 def _window(op: Operator, window: Window) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgegrow.deploy.fixed_point import clamp_limits, multipliers
-from edgegrow.deploy.graph import Add, Array, Weighted
+from edgegrow.deploy.graph import Add, Array, Mean, Mul, Weighted
 
 _LARGEST_INPUT = 128  # magnitude of an int8
 
@@ -34,15 +34,27 @@ class Scales:
     low: int
     high: int
 
+    @property
+    def output(self) -> dict[str, object]:
+        """Fields of ``struct output``."""
+        return {
+            "fast": int(self.fast),
+            "one_sign": int(self.one_sign),
+            "low": self.low,
+            "high": self.high,
+        }
 
-def output_scales(op: Weighted | Add, fractions: list[tuple[int, int]], largest: Array) -> Scales:
+
+def output_scales(
+    op: Weighted | Add | Mul | Mean, fractions: list[tuple[int, int]], largest: Array
+) -> Scales:
     """Choose the fast way of scaling where no sum can overflow it, and the exact one otherwise.
 
     Parameters
     ----------
-    op : Weighted or Add
+    op : Weighted, Add, Mul or Mean
     fractions : list of tuple
-        ``(fraction, shift)`` as `edgegrow.deploy.fixed_point.fixed_point` gives them.
+        ``(fraction, shift)`` as `edgegrow.deploy.fixed_point` gives them.
     largest : ndarray
         int64, for each of them the greatest magnitude that a sum can have; a graph refuses sums that a shift
         to the left makes overflow 32 bits.

@@ -72,8 +72,10 @@ def rescaling(op: Mul | Relu | Mean) -> tuple[int, int]:
     return (fraction << room) // op.count, shift - room
 
 
-def clamp_limits(op: Weighted | Add | Pool | Mul | Relu) -> tuple[int, int]:
-    """Least and greatest int8 output that the fused activation allows."""
+def clamp_limits(op: Weighted | Add | Pool | Mul | Relu | Mean) -> tuple[int, int]:
+    """Least and greatest int8 output that the fused activation allows; `Mean` has none."""
+    if isinstance(op, Mean):
+        return -128, 127
     zero_point = op.output.zero_point
     low = -128 if op.activation == "none" else max(-128, zero_point)
     if op.activation != "relu6":

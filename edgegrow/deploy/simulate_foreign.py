@@ -64,8 +64,7 @@ def run_foreign(op: Operator, inputs: list[Array]) -> Array:
             scaled = multiply(first * second, *rescaling(op))
         case Mean():
             sums = x.sum(axis=(1, 2), dtype=np.int64, keepdims=op.keep_dims)
-            mean = multiply(sums - op.count * op.inputs[0].zero_point, *rescaling(op))
-            return (mean + out.zero_point).clip(-128, 127).astype(np.int8)
+            scaled = multiply(sums - op.count * op.inputs[0].zero_point, *rescaling(op))
         case _:
             raise AssertionError(op)
     return (scaled + out.zero_point).clip(*clamp_limits(op)).astype(np.int8)

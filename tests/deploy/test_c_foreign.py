@@ -1,23 +1,31 @@
-"""C packages of models from elsewhere, on the host and on emulated cores."""
-
-from pathlib import Path
+"""C packages of the operators of models from elsewhere."""
 
 import numpy as np
 import pytest
 from c_packages import Library, needs_compiler
+from foreign_files import Chain, every_operator
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from interpreters import tflm
 
 from edgegrow.deploy.c import write_c
-from edgegrow.deploy.foreign import HardSwish, Logistic, Relu, Reshape, Softmax
+from edgegrow.deploy.foreign import (
+    Concatenation,
+    HardSwish,
+    Logistic,
+    Mean,
+    Mul,
+    Pad,
+    Relu,
+    Reshape,
+    Softmax,
+)
 from edgegrow.deploy.graph import Graph, Tensor
-from edgegrow.deploy.read import read_tflite
 from edgegrow.deploy.simulate import simulate
+from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.errors import UnsupportedError
 
 pytestmark = needs_compiler
-MLPERF_TINY = Path(__file__).resolve().parents[3] / "shared" / "data" / "mlperf_tiny"
-needs_models = pytest.mark.skipif(
-    not MLPERF_TINY.is_dir(), reason="the MLPerf Tiny reference models are not here"
-)
 SHARES = float(np.float32(1 / 256)), -128
 
 
@@ -26,6 +34,19 @@ def one(kind, shape, scale, ends, **fields):
     source = Tensor("input", shape, float(np.float32(scale)), 5)
     result = Tensor("output", fields.pop("result", shape), *ends)
     return Graph(source, result, (kind("op", (source,), result, **fields),))
+
+
+def chain(shape, build):
+    """A graph of several operators, where places of the arena are used again."""
+    operators = Chain((1, *shape), seed=1)
+    build(operators, operators.add(Relu))
+    operators.add(Relu)
+    return operators.graph()
+
+
+def gain(chain, shape, scale):
+    """An output whose scale decides how sums are shifted."""
+    return chain.tensor((1, *shape), float(np.float32(scale)), 3)
 
 
 GRAPHS = {
@@ -38,7 +59,22 @@ GRAPHS = {
     "hard swish": one(HardSwish, (1, 4, 4, 3), 0.06, (float(np.float32(0.04)), -9)),
     "relu": one(Relu, (1, 4, 4, 3), 0.06, (float(np.float32(0.04)), -128)),
     "reshape": one(Reshape, (1, 4, 4, 3), 0.06, (float(np.float32(0.06)), 5), result=(1, 48)),
-}
+    "mean": one(Mean, (1, 5, 4, 3), 0.06, (float(np.float32(0.02)), -9), result=(1, 3)),
+    "mean, gain above 1": one(Mean, (1, 5, 4, 3), 0.06, (1e-4, -9), result=(1, 3)),
+    "mean of one": one(Mean, (1, 1, 1, 3), 0.06, (0.06, 9), result=(1, 1, 1, 3), keep_dims=True),
+    "pad": one(Pad, (1, 3, 4, 2), 0.06, (float(np.float32(0.06)), 5), result=(1, 3, 7, 2),
+               pads=((0, 0), (0, 0), (2, 1), (0, 0))),
+    "pad, nothing": one(Pad, (1, 6), 0.06, (float(np.float32(0.06)), 5), pads=((0, 0), (0, 0))),
+    "mul in place": chain((4, 5, 3), lambda c, x: c.add(Mul, x, c.add(Relu, x), activation="relu")),
+    "mul of a square": chain((7,), lambda c, x: c.add(Mul, x, x)),
+    "mul by a gate": chain((4, 5, 3), lambda c, x: c.add(Mul, c.add(Mean, x, keep_dims=True), x)),
+    "mul by a small gate": chain((1, 2, 8), lambda c, x: c.add(Mul, c.add(Mean, x, keep_dims=True), x)),
+    "mul, gain of 1": chain((9,), lambda c, x: c.add(Mul, x, x, output=gain(c, (9,), x.scale**2))),
+    "mul, gain above 1": chain((9,), lambda c, x: c.add(Mul, x, x, output=gain(c, (9,), x.scale**2 / 300))),
+    "mul, all rounded to 0": chain((9,), lambda c, x: c.add(Mul, x, x, output=gain(c, (9,), 1e5))),
+    "concatenation with itself": chain((2, 3, 5), lambda c, x: c.add(Concatenation, x, x, x, axis=2)),
+    "every operator": every_operator(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -52,18 +88,44 @@ def test_operators_bit_for_bit(name, tmp_path):
     np.testing.assert_array_equal(library.run(q).reshape(200, -1), simulate(graph, q).reshape(200, -1))
 
 
-@needs_models
-@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "cortex-m33", "cortex-m7", "rv32imc"])
-@pytest.mark.parametrize("name", ["kws_ref_model", "ad01_int8"])
-def test_reference_models_on_emulated_cores_equal_tflite_micro(name, core, tmp_path):
-    pytest.importorskip("unicorn")
-    from edgegrow.measure.mcu.emulator import emulate
+@st.composite
+def products(draw):
+    """A product of two tensors that repeat along some axes; padding, concatenation and a mean after it."""
+    rank = draw(st.integers(1, 3))
+    size = [draw(st.integers(1, 5)) for _ in range(rank)]
+    repeated = [[draw(st.booleans()) for _ in size] for _ in range(2)]
+    start = [1 if any(either) else n for n, either in zip(size, zip(*repeated, strict=True), strict=True)]
+    operators = Chain((1, *start), draw(st.integers(0, 2**16)))
+    factors = []
+    for which in repeated:
+        operators.add(Relu, operators.input)
+        for axis, n in enumerate(size, 1):
+            if start[axis - 1] != n and not which[axis - 1]:
+                operators.add(Concatenation, *[operators.last] * n, axis=axis)
+        factors.append(operators.last)
+    operators.add(Mul, *factors, activation=draw(st.sampled_from(["none", "relu", "relu6"])))
+    pads = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in size]
+    padded = operators.add(Pad, pads=((0, 0), *pads))
+    clipped = operators.add(Relu, activation="relu6")
+    operators.add(Concatenation, padded, clipped, padded, axis=draw(st.integers(1, rank)))
+    if rank == 3:
+        operators.add(Mean, keep_dims=draw(st.booleans()))
+    return operators.graph()
 
-    model = (MLPERF_TINY / f"{name}.tflite").read_bytes()
-    graph = read_tflite(model)
-    write_c(graph, tmp_path)
-    q = np.random.default_rng(0).integers(-128, 128, (50, *graph.input.shape[1:]), np.int8)
-    if core == "cortex-m0plus":
-        q = q[:5]  # a tenth of the speed
-    emulation = emulate(tmp_path, core, q.reshape(len(q), -1), flash_bytes=2**20, ram_bytes=2**18)
-    np.testing.assert_array_equal(emulation.outputs.reshape(len(q), -1), tflm(model, q).reshape(len(q), -1))
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(products())
+def test_shapes_equal_tflite_micro(tmp_path_factory, graph):
+    folder = tmp_path_factory.mktemp("shapes")
+    q = np.random.default_rng(0).integers(-128, 128, (30, *graph.input.shape[1:]), np.int8)
+    write_c(graph, folder)
+    outputs = Library(folder, graph, "-fsanitize=undefined", "-fsanitize-trap=undefined").run(q)
+    np.testing.assert_array_equal(outputs, tflm(tflite_bytes(graph), q))
+
+
+def test_more_axes_than_the_kernels_take(tmp_path):
+    scale = float(np.float32(0.06))
+    pads = ((0, 0), *[(1, 0)] * 4)
+    graph = one(Pad, (1, 2, 2, 2, 2), scale, (scale, 5), result=(1, 3, 3, 3, 3), pads=pads)
+    with pytest.raises(UnsupportedError, match=r"operator 0 \(op\): the C kernel takes 3 axes, not 4"):
+        write_c(graph, tmp_path)

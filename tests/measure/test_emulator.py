@@ -317,6 +317,22 @@ def test_an_access_that_only_the_emulator_would_forgive(write, core, code):
     assert re.search(r"access of 0x\w+ in model_invoke is not aligned", message)
 
 
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m33"])
+def test_conditional_accesses(write, core):
+    """An LDRD that is not aligned, and skipped; then a store and a comparison under one condition."""
+    code = (
+        "movs r3, #0; it ne; ldrdne r0, r1, [%0]; "
+        "1: adds r3, #4; cmp r3, #12; itt lo; strlo r3, [%1]; cmplo r3, #8; blo 1b; mov %0, r3"
+    )
+    body = f"""uint32_t value = (uint32_t)(uintptr_t)arena + 2;
+        __asm__ volatile("{code}" : "+r"(value) : "r"(arena) : "r0", "r1", "r3", "cc", "memory");
+        out[0] = (int8_t)value;
+        return out[0] - 8;"""
+    # What conditions unicorn forgets shows in the code that follows: the status that is returned.
+    result = emulate(write(f"INVOKE {{ {body} }}"), core, np.zeros((1, 16), np.int8))
+    assert result.outputs[0, 0] == 8
+
+
 def test_words_need_no_alignment_where_the_core_says_so(write):
     folder = write("INVOKE { volatile uint32_t *p = (void *)((uint8_t *)arena + 2); *p = 3; return *p - 3; }")
     emulate(folder, "cortex-m4", samples(1))

@@ -14,7 +14,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -44,7 +44,8 @@ class Counter(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("blocks", "first", "counts", "starts")),
         *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "halt", "limit")),
         *((name, ctypes.c_uint32) for name in ("max_blocks", "operators")),
-        *((name, ctypes.c_uint32) for name in ("link_register", "program_counter", "riscv", "aligned")),
+        *((name, ctypes.c_uint32) for name in ("link_register", "riscv")),
+        ("general", ctypes.c_uint32 * 16),
         *((name, ctypes.c_uint64) for name in ("instructions", "back", "end", "address")),
         ("fallen", ctypes.c_void_p),
         *((name, ctypes.c_uint32) for name in ("blocks_used", "operator", "failed")),
@@ -64,9 +65,6 @@ class Fault(Exception):
         self.facts = {"kind": kind, **facts}
 
 
-Access = Literal["READ", "WRITE"]
-
-
 class Machine:
     """One core with its memories and a firmware.
 
@@ -75,14 +73,11 @@ class Machine:
     request : dict
     segments : list of ndarray
         uint8, what stands in flash at the request's ``segments``.
-    checked : str or None
-        Kind of access, ``READ`` or ``WRITE``, that is refused where it is not aligned and the core would
-        refuse it; it takes several times as long.
+    checked : bool
+        Whether to refuse unaligned accesses that the core would refuse; it takes several times as long.
     """
 
-    def __init__(
-        self, request: dict[str, Any], segments: list[np.ndarray], checked: Access | None = None
-    ) -> None:
+    def __init__(self, request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> None:
         import unicorn
         from unicorn import arm_const, riscv_const
 
@@ -97,6 +92,9 @@ class Machine:
             isa, names, constants = "ARM", ("R0", "R1", "R2", "SP", "LR", "PC"), arm_const
             self.engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self.registers = [getattr(constants, f"UC_{isa}_REG_{name}") for name in names]
+        self.general = (ctypes.c_uint32 * 16)()
+        if not self.riscv:
+            self.general[:] = [getattr(constants, f"UC_ARM_REG_R{i}") for i in range(16)]
         self.engine.ctl_set_cpu_model(getattr(constants, request["model"]))
         self.engine.ctl_set_tcg_buffer_size(TRANSLATION_BYTES)
         self._map(request["flash"], unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
@@ -111,8 +109,10 @@ class Machine:
             for why in ("UNMAPPED", "PROT")
         }
         self._count_blocks(unicorn.UC_HOOK_BLOCK)
-        if checked is not None:
-            self._hook(getattr(unicorn, f"UC_HOOK_MEM_{checked}"), "edgegrow_on_access")
+        if checked and request["aligned"]:
+            self._hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, "edgegrow_on_access")
+        elif checked:
+            self._hook(unicorn.UC_HOOK_CODE, "edgegrow_on_instruction")
 
     def _map(self, memory: dict[str, int], rights: int) -> None:
         # Unicorn maps whole pages of 4 kB: a program may touch up to 4095 bytes more than there are.
@@ -143,14 +143,14 @@ class Machine:
         self.counter = Counter(
             **pointers,
             **arrays,
-            **{name: self.request[name] for name in ("halt", "limit", "aligned")},
+            **{name: self.request[name] for name in ("halt", "limit")},
             code_base=flash["base"],
             code_bytes=flash["bytes"],
             max_blocks=MAX_BLOCKS,
             operators=len(operators),
             link_register=self.registers[4],
-            program_counter=self.registers[5],
             riscv=self.riscv,
+            general=self.general,
         )
         self._hook(kind, "edgegrow_on_block")
 
@@ -218,7 +218,7 @@ class Machine:
         return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
 
 
-def started(request: dict[str, Any], segments: list[np.ndarray], checked: Access | None = None) -> Machine:
+def started(request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> Machine:
     """Make a machine that has run its start-up code."""
     machine = Machine(request, segments, checked)
     machine.start_up()
@@ -235,8 +235,8 @@ def limit_process(request: dict[str, Any]) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         counters = MAX_BLOCKS * (len(request["operators"]) + 1) * 16 + MAX_BLOCKS * BLOCK.itemsize
         machine = 3 * request["flash"]["bytes"] + request["ram"]["bytes"] + TRANSLATION_BYTES
-        # Three times: the machines that check alignment may still be there.
-        limit = 3 * (counters + machine) + EXTRA_BYTES + pages * resource.getpagesize()
+        # Twice: the machine that checks alignment may still be there.
+        limit = 2 * (counters + machine) + EXTRA_BYTES + pages * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         for nothing in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
             resource.setrlimit(nothing, (0, 0))
@@ -254,9 +254,7 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
     outputs, rows, inference = [], [], 0
     try:
         if request["isa"] == "thumb":
-            # In turn: with hooks of both at once, unicorn 2.1.4 computes some programs wrongly.
-            for access in get_args(Access):
-                started(request, segments, checked=access).infer(inputs[0])
+            started(request, segments, checked=True).infer(inputs[0])
         machine = started(request, segments)
         for inference, x in enumerate(inputs):
             output, counts = machine.infer(x)
