@@ -78,7 +78,9 @@ def c_package(graph: Graph, library: CmsisKernels | None = None) -> dict[str, st
     plans = _Plans.of(graph, operators)
     kernels = _kernels(sorted({f"edgegrow_{operator.kernel}.h" for operator in operators}))
     package = {f"src/{name}": text for name, text in kernels.items()}
-    package["src/model.h"] = _header(graph, plans, f"edgegrow {__version__}" if library is None else library.name)
+    package["src/model.h"] = _header(
+        graph, plans, f"edgegrow {__version__}" if library is None else library.name
+    )
     package["src/model.c"] = _source(graph, operators, plans)
     package["src/model_selftest.c"] = _selftest(graph)
     for name, place in (
@@ -166,7 +168,9 @@ def _source(graph: Graph, operators: list[EmittedOperator], plans: _Plans) -> st
         if emitted.scratch_bytes or emitted.mve_scratch_bytes:
             arguments.append(f"(int16_t *)(void *)(memory + {plans.scratch(op.output.name, emitted)})")
         call = f"{emitted.function}({', '.join(arguments)})"
-        calls.append(f"    if ({call}) {{\n        return 2;\n    }}\n" if emitted.can_fail else f"    {call};\n")
+        calls.append(
+            f"    if ({call}) {{\n        return 2;\n    }}\n" if emitted.can_fail else f"    {call};\n"
+        )
     if graph.output.name == graph.input.name:
         calls.append("    __builtin_memcpy(out, in, MODEL_OUTPUT_BYTES);\n")
     includes = [f'#include "edgegrow_{kernel}.h"\n' for kernel in sorted({op.kernel for op in operators})]

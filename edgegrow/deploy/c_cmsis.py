@@ -135,7 +135,11 @@ def _convolution(
     index: int, op: Conv2D | DepthwiseConv2D, kernel: str, more: Fields, scratch: tuple[int, int]
 ) -> EmittedOperator:
     fields = {
-        "parameters": _offsets(op) | more | _steps(op, op.window) | {"dilation": {"w": 1, "h": 1}} | _clamp(op),
+        "parameters": _offsets(op)
+        | more
+        | _steps(op, op.window)
+        | {"dilation": {"w": 1, "h": 1}}
+        | _clamp(op),
         **_dimensions(op, op.window),
         "scratch": _scratch(scratch),
     }
