@@ -15,6 +15,7 @@ from edgegrow.cost.model import LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.delivery import FORMATS, Delivery, deliver, flash_model, profile_delivery
+from edgegrow.deploy.c_cmsis import CmsisKernels, find_kernels
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
@@ -121,7 +122,11 @@ def resume(path: Path, listener: Listener | None = None) -> Run:
 
 
 def export(
-    path: Path, formats: Sequence[str] = FORMATS, out: Path | None = None, listener: Listener | None = None
+    path: Path,
+    formats: Sequence[str] = FORMATS,
+    out: Path | None = None,
+    listener: Listener | None = None,
+    kernels: str = "edgegrow",
 ) -> Delivery:
     """Write a run's artifacts again, from its newest checkpoint.
 
@@ -133,12 +138,17 @@ def export(
         Of `edgegrow.delivery.EXPORTED`.
     out : Path, optional
         Where they go; by default into the run folder.
+    kernels : str
+        What the C package calls, as `edgegrow.deploy.c_cmsis.find_kernels` reads it.
 
     Raises
     ------
     InputError
-        If the folder holds no run with a checkpoint, or ``out`` cannot be written.
+        If the folder holds no run with a checkpoint, ``out`` cannot be written, or the kernels are not there.
     """
+    library = find_kernels(kernels)
+    if library is not None and "c" not in formats:
+        raise InputError(f"--kernels {kernels}: only C packages have them: add --format c")
     folder = RunFolder.open(path)
     config = folder.config()
     listener = listener or Silent()
@@ -155,7 +165,7 @@ def export(
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
-    return setting.deliver(destination, formats, config)
+    return setting.deliver(destination, formats, config, library)
 
 
 def measure_artifact(
@@ -294,10 +304,15 @@ class _Setting:
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
 
-    def deliver(self, folder: Path, formats: Sequence[str], config: RunConfig) -> Delivery:
-        return deliver(
-            self.trace, self.data, folder, formats, self.target, config.quantize.calibration_samples
-        )
+    def deliver(
+        self,
+        folder: Path,
+        formats: Sequence[str],
+        config: RunConfig,
+        library: CmsisKernels | None = None,
+    ) -> Delivery:
+        samples = config.quantize.calibration_samples
+        return deliver(self.trace, self.data, folder, formats, self.target, samples, library)
 
 
 def _require_host(target: Target) -> None:

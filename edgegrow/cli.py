@@ -109,6 +109,9 @@ def export(
         str, typer.Option("--format", help="tflite, onnx, c; several with commas.")
     ] = "tflite,onnx",
     out: Annotated[Path | None, typer.Option(help="Where to; by default the run folder.")] = None,
+    kernels: Annotated[
+        str, typer.Option(help="Of the C package: edgegrow, cmsis-nn, or cmsis-nn:FOLDER with its sources.")
+    ] = "edgegrow",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -119,7 +122,7 @@ def export(
     from edgegrow.files import size_bytes
 
     with _listening(quiet, verbose) as listener:
-        delivery = api.export(run, parse_formats(formats), out, listener)
+        delivery = api.export(run, parse_formats(formats), out, listener, kernels)
     sizes = {str(path): size_bytes(path) for path in delivery.files.values()}
     if as_json:
         _print_json({"files": sizes})

@@ -19,6 +19,7 @@ from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.deploy.c import write_c
+from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
@@ -129,6 +130,7 @@ def deliver(
     formats: Sequence[str],
     target: Target,
     calibration_samples: int,
+    library: CmsisKernels | None = None,
 ) -> Delivery:
     """Quantize a network and write its artifacts as ``model.FORMAT``, the C package as the folder ``c``.
 
@@ -146,6 +148,8 @@ def deliver(
         Decides the type of the ``.onnx`` activations.
     calibration_samples : int
         How many samples to calibrate on.
+    library : CmsisKernels, optional
+        Computes what it can in the C package, instead of our kernels.
 
     Raises
     ------
@@ -162,7 +166,7 @@ def deliver(
         elif item == "onnx":
             write_onnx(graph, path, onnx_activations(target))
         else:
-            write_c(graph, path)
+            write_c(graph, path, library)
     return Delivery(trace, graph, files)
 
 

@@ -1,8 +1,8 @@
 """Operators in C that CMSIS-NN computes; our own kernels compute the others.
 
-CMSIS-NN 4.0 has convolutions, linear layers and pooling. The sizes of its scratch memory are those of its own
-``*_get_buffer_size`` functions, of which the DSP and the vector extension (MVE) have one each; the C code asks
-them again, and fails where more is wanted than was planned.
+CMSIS-NN 4.0 has convolutions, linear layers and pooling. The sizes of its scratch memory are those of its
+own ``*_get_buffer_size`` functions, of which the DSP and the vector extension (MVE) have one each; the C code
+asks them again, and fails where more is wanted than was planned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from math import prod
 
 from edgegrow.deploy.c_emit import EmittedOperator, Fields, array, emit
 from edgegrow.deploy.c_operators import emit_operator
-from edgegrow.deploy.cmsis_source import HEADER, CmsisSource
+from edgegrow.deploy.cmsis_source import HEADER, CmsisSource, find_cmsis
 from edgegrow.deploy.fixed_point import clamp_limits, multipliers
 from edgegrow.deploy.graph import (
     AveragePool2D,
@@ -28,6 +28,7 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
+from edgegrow.errors import InputError
 
 FOLDER = "src/cmsis_nn"
 """Where a package keeps CMSIS-NN."""
@@ -111,6 +112,22 @@ class CmsisKernels:
         )
 
 
+def find_kernels(text: str) -> CmsisKernels | None:
+    """Find what ``edgegrow``, ``cmsis-nn`` or ``cmsis-nn:FOLDER`` names; None for our own kernels.
+
+    Raises
+    ------
+    InputError
+        If it names nothing, or CMSIS-NN's sources are not there.
+    """
+    name, _, path = text.partition(":")
+    if name == "edgegrow" and not path:
+        return None
+    if name != "cmsis-nn":
+        raise InputError(f"kernels '{text}': unknown: choose edgegrow, cmsis-nn or cmsis-nn:FOLDER")
+    return CmsisKernels(find_cmsis(path or None))
+
+
 def _conv2d(index: int, op: Conv2D) -> EmittedOperator:
     (_, height, _, channels), (kernel_height, kernel_width) = op.inputs[0].shape, op.window.size
     column = kernel_height * kernel_width * channels
@@ -132,7 +149,7 @@ def _depthwise_conv2d(index: int, op: DepthwiseConv2D) -> EmittedOperator:
 
 
 def _convolution(
-    index: int, op: Conv2D | DepthwiseConv2D, kernel: str, more: Fields, scratch: tuple[int, int]
+    index: int, op: Conv2D | DepthwiseConv2D, kernel: str, more: dict[str, object], scratch: tuple[int, int]
 ) -> EmittedOperator:
     fields = {
         "parameters": _offsets(op)

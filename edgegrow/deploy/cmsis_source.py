@@ -1,7 +1,7 @@
-"""CMSIS-NN's sources: where they are installed, whether they are the ones known, and which of them are needed.
+"""CMSIS-NN's sources: where they are, whether they are the ones known, and which of them are needed.
 
-The PyPI package `bakenn` carries CMSIS-NN 4.0.0, and CMSIS-Core's headers, among its data; it is read as files
-and never imported. A folder that has both somewhere below it serves as well.
+The PyPI package `bakenn` carries CMSIS-NN 4.0.0, and CMSIS-Core's headers, among its data; it is read as
+files and never imported. A folder that has both somewhere below it serves as well.
 """
 
 from __future__ import annotations

@@ -19,7 +19,13 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
-from edgegrow.measure.mcu.toolchain import Firmware, compile_counter, compile_firmware, find_compiler
+from edgegrow.measure.mcu.toolchain import (
+    Firmware,
+    compile_counter,
+    compile_firmware,
+    find_compiler,
+    package_kernels,
+)
 from edgegrow.measure.mcu.work import Work, attribute, find_operators
 from edgegrow.measure.protocol import Identity
 
@@ -51,7 +57,7 @@ class Emulation:
     ram_bytes : int
         Variables, arena, input and output, and the stack's high-water mark.
     identity : Identity
-        Emulator, compiler with its flags, and core.
+        Emulator, compiler with its flags, kernels, and core.
     """
 
     core: Core
@@ -151,7 +157,11 @@ def emulate(
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
         identity=Identity(
-            runtime="unicorn", version=version("unicorn"), compiler=firmware.compiler, cpu=chosen.cpu
+            runtime="unicorn",
+            version=version("unicorn"),
+            compiler=firmware.compiler,
+            kernels=package_kernels(package),
+            cpu=chosen.cpu,
         ),
     )
 
