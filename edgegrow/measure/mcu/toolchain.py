@@ -188,7 +188,7 @@ def package_sources(package: Path) -> tuple[Path, tuple[Path, ...]]:
 
 
 def package_kernels(package: Path) -> str | None:
-    """Read from a package's header what computes its operators, e.g. ``CMSIS-NN 4.0.0``; None: it does not say."""
+    """Read from a package's header what computes its operators; None where it does not say."""
     folder, _ = package_sources(package)
     header = (folder / "model.h").read_text(encoding="utf-8", errors="replace")
     match = re.search(r'^#define MODEL_KERNELS "([\w .,-]{1,80})"$', header, re.MULTILINE)
