@@ -35,6 +35,42 @@ FITTED = Build(find_kernels("cmsis-nn"), "gcc", "-O3")
 SHOWN = (FITTED, Build(FITTED.library, "zig", "-O3"))
 OURS = (Build(None, "gcc", "-O3"), Build(None, "zig", "-O2"))
 
+REPORT = """\
+# From modelled cycles to a board's time and energy
+
+Command: `{command}`, with MLPerf Tiny's closed results, v0.5 to v1.2,
+and the reference models of keyword spotting (kws) and anomaly detection (ad). Compilers: {compilers}.
+Cycles: predicted by the emulator, zero wait states. Latencies and energies: published.
+
+## Latency
+
+A factor is the published time, times the clock, divided by the modelled cycles of the same kernels.
+`cycle_scale` is the geometric mean of both networks' factors. "ad from kws" is the error of ad predicted with
+the factor of kws alone: the error to expect of a network that nothing was fitted on. Largest: {largest};
+allowed: {allowed}. In bold what is used. It is fitted on gcc's code, as microTVM compiles with gcc; with zig's
+code the errors are larger, since no board ran that.
+
+{calibration}
+
+Krai's figures of the NUCLEO-L4R5ZI equal OctoML's to the last digit, and cTuning says that it repeats that
+submission: these rows are hardly three independent measurements. The rows do not say which release of CMSIS-NN
+and which gcc they used; ours need not be theirs.
+
+## Beside other kernels
+
+Nothing is fitted on these rows. Ours are predicted with the factor above, which was fitted on other code: flash
+wait states may weigh differently on it.
+
+{context}
+
+## Power while inferring
+
+Published energy divided by the time of the energy run; only rows that state their supply. Sources disagree: the
+supply (L4R5 at 1.8 V and at 3.0 V), the flash's banks and the code decide. The mean is geometric, over rows.
+
+{power}
+"""
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -254,43 +290,15 @@ def main() -> None:
         for board in boards.values()
         for error in board["fits"][label(FITTED)]["leave_one_out_error"].values()
     ]
-    lines = [
-        "# From modelled cycles to a board's time and energy",
-        "",
-        f"Command: `python scripts/{Path(__file__).name} PUBLISHED.json --models DIR`, with MLPerf Tiny's closed",
-        "results, v0.5 to v1.2, and the reference models of keyword spotting (kws) and anomaly detection (ad).",
-        f"Compilers: {'; '.join(compilers)}.",
-        "Cycles: predicted by the emulator, zero wait states. Latencies and energies: published.",
-        "",
-        "## Latency",
-        "",
-        "A factor is the published time, times the clock, divided by the modelled cycles of the same kernels.",
-        "`cycle_scale` is the geometric mean of both networks' factors. \"ad from kws\" is the error of ad predicted",
-        "with the factor of kws alone: the error to expect of a network that nothing was fitted on. Largest:",
-        f"{percent(max(errors))}; allowed: {100 * MOST_ERROR:.0f} %. In bold what is used. It is fitted on gcc's code, as microTVM",
-        "compiles with gcc. With zig's code the errors are larger, since no board ran that.",
-        "",
-        *calibration_lines(boards),
-        "",
-        "Krai's figures of the NUCLEO-L4R5ZI equal OctoML's to the last digit, and cTuning repeats that submission:",
-        "these rows are hardly three independent measurements. The submissions do not say which release of",
-        "CMSIS-NN and which gcc they used; ours need not be theirs.",
-        "",
-        "## Beside other kernels",
-        "",
-        "Nothing is fitted on these rows. Ours are predicted with the factor above, which was fitted on other code:",
-        "flash wait states may weigh differently on it.",
-        "",
-        *context_lines(rows, boards),
-        "",
-        "## Power while inferring",
-        "",
-        "Published energy divided by the time of the energy run; only rows that state their supply. Sources",
-        "disagree: the supply (L4R5 at 1.8 V and at 3.0 V), the flash's banks and the code decide. The mean is",
-        "geometric, over rows.",
-        "",
-        *power_lines(found, groups),
-    ]  # fmt: skip
+    lines = REPORT.format(
+        command=f"python scripts/{Path(__file__).name} PUBLISHED.json --models DIR",
+        compilers="; ".join(compilers),
+        largest=percent(max(errors)),
+        allowed=f"{100 * MOST_ERROR:.0f} %",
+        calibration="\n".join(calibration_lines(boards)),
+        context="\n".join(context_lines(rows, boards)),
+        power="\n".join(power_lines(found, groups)),
+    ).splitlines()
     contents = {"compilers": compilers, "boards": boards, "power": {"groups": groups, "rows": found}}
     write_results("board-calibration", contents, lines)
     sys.exit(0 if max(errors) <= MOST_ERROR else 1)
