@@ -146,9 +146,9 @@ def export(
     InputError
         If the folder holds no run with a checkpoint, ``out`` cannot be written, or the kernels are not there.
     """
-    library = find_kernels(kernels)
-    if library is not None and "c" not in formats:
+    if kernels != "edgegrow" and "c" not in formats:
         raise InputError(f"--kernels {kernels}: only C packages have them: add --format c")
+    library = find_kernels(kernels)
     folder = RunFolder.open(path)
     config = folder.config()
     listener = listener or Silent()

@@ -47,26 +47,27 @@ Cycles: predicted by the emulator, zero wait states. Latencies and energies: pub
 A factor is the published time, times the clock, divided by the modelled cycles of the same kernels.
 `cycle_scale` is the geometric mean of both networks' factors. "ad from kws" is the error of ad predicted with
 the factor of kws alone: the error to expect of a network that nothing was fitted on. Largest: {largest};
-allowed: {allowed}. In bold what is used. It is fitted on gcc's code, as microTVM compiles with gcc; with zig's
-code the errors are larger, since no board ran that.
+allowed: {allowed}. In bold what is used. It is fitted on gcc's code, as microTVM compiles with gcc; with
+zig's code the errors are larger, since no board ran that.
 
 {calibration}
 
 Krai's figures of the NUCLEO-L4R5ZI equal OctoML's to the last digit, and cTuning says that it repeats that
-submission: these rows are hardly three independent measurements. The rows do not say which release of CMSIS-NN
-and which gcc they used; ours need not be theirs.
+submission: these rows are hardly three independent measurements. The rows do not say which release of
+CMSIS-NN and which gcc they used; ours need not be theirs.
 
 ## Beside other kernels
 
-Nothing is fitted on these rows. Ours are predicted with the factor above, which was fitted on other code: flash
-wait states may weigh differently on it.
+Nothing is fitted on these rows. Ours are predicted with the factor above, which was fitted on other code:
+flash wait states may weigh differently on it.
 
 {context}
 
 ## Power while inferring
 
-Published energy divided by the time of the energy run; only rows that state their supply. Sources disagree: the
-supply (L4R5 at 1.8 V and at 3.0 V), the flash's banks and the code decide. The mean is geometric, over rows.
+Published energy divided by the time of the energy run; only rows that state their supply. Sources disagree:
+the supply (L4R5 at 1.8 V and at 3.0 V), the flash's banks and the code decide. The mean is geometric, over
+rows.
 
 {power}
 """
