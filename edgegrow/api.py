@@ -9,12 +9,12 @@ from pathlib import Path
 
 from edgegrow.config import RunConfig
 from edgegrow.delivery import Delivery, formats_of
+from edgegrow.deploy.c_cmsis import find_kernels
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
 from edgegrow.result import Run, read_profiles
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
-from edgegrow.targets import Target
 from edgegrow.versions import versions
 
 
@@ -78,6 +78,7 @@ def export(
     formats: Sequence[str] | None = None,
     out: Path | None = None,
     listener: Listener | None = None,
+    kernels: str = "edgegrow",
 ) -> Delivery:
     """Write a run's artifacts again, from its newest checkpoint.
 
@@ -89,16 +90,22 @@ def export(
         Of `edgegrow.delivery.EXPORTED`; by default those that the run has written.
     out : Path, optional
         Where they go; by default into the run folder.
+    kernels : str
+        What the C package calls, as `edgegrow.deploy.c_cmsis.find_kernels` reads it.
 
     Raises
     ------
     InputError
-        If the folder holds no run with a checkpoint, or ``out`` cannot be written.
+        If the folder holds no run with a checkpoint, ``out`` cannot be written, or the kernels are not there.
     """
+    library = find_kernels(kernels)
     folder = RunFolder.open(path)
     config = folder.config()
     listener = listener or Silent()
     setting = Setting(config, listener)
+    chosen = formats or formats_of(setting.target)
+    if library is not None and "c" not in chosen:
+        raise InputError(f"--kernels {kernels}: only C packages have them: add --format c")
     setting.check_data(folder)
     checkpoint = folder.load_checkpoint()
     if checkpoint is None:
@@ -111,7 +118,7 @@ def export(
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
-    return setting.deliver(setting.example, destination, formats or formats_of(setting.target))
+    return setting.deliver(setting.example, destination, chosen, library)
 
 
 def open_run(path: Path) -> Run:
@@ -132,8 +139,3 @@ def open_run(path: Path) -> Run:
         what = ", ".join(sorted(missing))
         raise InputError(f"{path}: its profile.json has no figure for {what}: put the file back")
     return run
-
-
-def _require_host(target: Target) -> None:
-    if target.name != "host":
-        raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")

@@ -106,9 +106,13 @@ def grow(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     formats: Annotated[
-        str, typer.Option("--format", help="tflite, onnx, c; several with commas.")
-    ] = "tflite,onnx",
+        str | None,
+        typer.Option("--format", help="tflite, onnx, c; several with commas. By default what the run wrote."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to; by default the run folder.")] = None,
+    kernels: Annotated[
+        str, typer.Option(help="Of the C package: edgegrow, cmsis-nn, or cmsis-nn:FOLDER with its sources.")
+    ] = "edgegrow",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -119,7 +123,8 @@ def export(
     from edgegrow.files import size_bytes
 
     with _listening(quiet, verbose) as listener:
-        delivery = api.export(run, parse_formats(formats), out, listener)
+        chosen = parse_formats(formats) if formats is not None else None
+        delivery = api.export(run, chosen, out, listener, kernels)
     sizes = {str(path): size_bytes(path) for path in delivery.files.values()}
     if as_json:
         _print_json({"files": sizes})

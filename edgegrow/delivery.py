@@ -13,6 +13,7 @@ import numpy as np
 from edgegrow.cost.flash import FlashModel
 from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.c import write_c
+from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
@@ -117,6 +118,7 @@ def deliver(
     formats: Sequence[str],
     target: Target,
     calibration_samples: int,
+    library: CmsisKernels | None = None,
 ) -> Delivery:
     """Quantize a network and write its artifacts as ``model.FORMAT``, the C package as the folder ``c``.
 
@@ -134,6 +136,8 @@ def deliver(
         Decides the type of the ``.onnx`` activations.
     calibration_samples : int
         How many samples to calibrate on.
+    library : CmsisKernels, optional
+        Computes what it can in the C package, instead of our kernels.
 
     Raises
     ------
@@ -150,5 +154,5 @@ def deliver(
         elif item == "onnx":
             write_onnx(graph, path, onnx_activations(target))
         else:
-            write_c(graph, path)
+            write_c(graph, path, library)
     return Delivery(trace, graph, files)

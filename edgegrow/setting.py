@@ -15,6 +15,7 @@ from edgegrow.cost.model import LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, deliver, flash_model, formats_of
+from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.lower import lower
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
@@ -161,7 +162,13 @@ class Setting:
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
 
-    def deliver(self, trace: NetworkTrace, folder: Path, formats: Sequence[str]) -> Delivery:
+    def deliver(
+        self,
+        trace: NetworkTrace,
+        folder: Path,
+        formats: Sequence[str],
+        library: CmsisKernels | None = None,
+    ) -> Delivery:
         """Quantize a network and write its artifacts; see `edgegrow.delivery.deliver`."""
         samples = self.config.quantize.calibration_samples
-        return deliver(trace, self.data, folder, formats, self.target, samples)
+        return deliver(trace, self.data, folder, formats, self.target, samples, library)

@@ -79,6 +79,15 @@ def test_export_writes_the_same_bytes_again(finished_run, run_cli, tmp_path):
     assert (tmp_path / "bare" / "c" / "src" / "model.c").is_file()
 
 
+def test_export_with_cmsis_nn(finished_run, run_cli, tmp_path):
+    pytest.importorskip("bakenn", reason="no CMSIS-NN: pip install edgegrow[cmsis]")
+    options = ("--format", "c", "--kernels", "cmsis-nn", "--out", tmp_path)
+    code, _, _ = run_cli("export", finished_run[0], *options, "-q")
+    assert code == 0
+    assert "arm_fully_connected_s8" in (tmp_path / "c" / "KERNELS.md").read_text()
+    assert (tmp_path / "c" / "src" / "cmsis_nn" / "arm_fully_connected_s8.c").is_file()
+
+
 def test_measure_prints_a_profile(finished_run, run_cli):
     folder, _ = finished_run
     code, out, _ = run_cli("measure", folder / "model.onnx", "--json", "-q")

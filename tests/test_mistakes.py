@@ -113,6 +113,15 @@ MISTAKES = {
     "unknown option": (lambda f, r: ["grow", "--bugdet", "macs=5k"], "--bugdet"),
     "unknown target": (lambda f, r: ["grow", *QUICK, "--target", "hots"], "host"),
     "unknown format": (lambda f, r: ["export", r, "--format", "pdf"], "pdf"),
+    "unknown kernels": (
+        lambda f, r: ["export", r, "--format", "c", "--kernels", "cmsis", "--out", f],
+        "cmsis-nn",
+    ),
+    "kernels of no package": (lambda f, r: ["export", r, "--kernels", "cmsis-nn", "--out", f], "--format c"),
+    "kernels from nowhere": (
+        lambda f, r: ["export", r, "--format", "c", "--kernels", f"cmsis-nn:{f / 'none'}", "--out", f],
+        "no such folder",
+    ),
     "not a width": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[-4,3]"], "net.widths"),
     "absurd widths": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[9000000,9000000]"], "net mlp"),
     "too long a name": (lambda f, r: ["grow", *QUICK, "--out", "a" * 300], "File name too long"),

@@ -29,15 +29,21 @@ class EmittedOperator:
         Constants and the function.
     scratch_bytes : int
         Working memory, from an address that is a multiple of 4.
+    mve_scratch_bytes : int or None
+        The same where Arm's vector extension (MVE) is used; None: it makes no difference.
     in_place : bool
         Its output may lie over any of its inputs.
+    can_fail : bool
+        The function returns an int, not 0 where it has failed.
     """
 
     function: str
     kernel: str
     text: str
     scratch_bytes: int = 0
+    mve_scratch_bytes: int | None = None
     in_place: bool = False
+    can_fail: bool = False
 
 
 def array(kind: str, name: str, values: Array | Iterable[str]) -> str:
@@ -70,6 +76,9 @@ def emit(
     inputs: Sequence[str],
     given: Sequence[str],
     scratch: int = 0,
+    mve_scratch: int | None = None,
+    *,
+    can_fail: bool = False,
     gather: bool = False,
 ) -> EmittedOperator:
     """Put an operator together: the kernel gets its shape, the activations, scratch, and what is `given`.
@@ -91,11 +100,15 @@ def emit(
         Names of the arrays that the kernel takes.
     scratch : int
         Bytes of working memory.
+    mve_scratch : int, optional
+        The same with Arm's vector extension.
+    can_fail : bool
+        Whether the kernel returns an int, not 0 where it has failed.
     gather : bool
         The kernel takes any number of inputs, as an array of pointers.
     """
     function = f"op_{index:02}_{kernel}"
-    parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch else [])]
+    parameters = [*inputs, "int8_t *out", *(["int16_t *scratch"] if scratch or mve_scratch else [])]
     names = [text.split("*")[1] for text in parameters]
     if gather:
         names[: len(inputs)] = [f"(const int8_t *const[]){{{', '.join(names[: len(inputs)])}}}"]
@@ -104,11 +117,11 @@ def emit(
     name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
     text = (
         f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n{''.join(constants)}"
-        f"MODEL_OPERATOR {function}({', '.join(parameters)}) {{\n"
+        f"MODEL_OPERATOR {'int' if can_fail else 'void'} {function}({', '.join(parameters)}) {{\n"
         f"    static const struct {structure} shape = {_structure(fields, 1)};\n"
-        f"    {kernel}({', '.join(arguments)});\n}}\n"
+        f"    {'return ' if can_fail else ''}{kernel}({', '.join(arguments)});\n}}\n"
     )
-    return EmittedOperator(function, kernel, text, scratch)
+    return EmittedOperator(function, kernel, text, scratch, mve_scratch, can_fail=can_fail)
 
 
 def _structure(fields: Fields, depth: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
 from types import MappingProxyType
 
 import torch
@@ -120,7 +119,7 @@ def plant_seed(
     else:
         narrowest = build(scaled(0))
         priced = costs(narrowest.shapes(narrowest.widths()))
-        fixed = {metric: priced[metric] for metric in FIXED_PART if priced.get(metric, inf) < limits[metric]}
+        fixed = {m: priced[m] for m in FIXED_PART if m in limits and priced[m] < limits[m]}
         low, high = 0.0, 1.0
         while excess(build(scaled(high)), fraction, fixed)[0] < 1 and high < 64:
             low, high = high, 2 * high

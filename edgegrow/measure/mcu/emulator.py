@@ -19,7 +19,13 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
-from edgegrow.measure.mcu.toolchain import Firmware, compile_counter, compile_firmware, find_compiler
+from edgegrow.measure.mcu.toolchain import (
+    Firmware,
+    compile_counter,
+    compile_firmware,
+    find_compiler,
+    package_kernels,
+)
 from edgegrow.measure.mcu.work import Work, attribute, find_operators
 from edgegrow.measure.protocol import Identity
 
@@ -51,7 +57,7 @@ class Emulation:
     ram_bytes : int
         Variables, arena, input and output, and the stack's high-water mark.
     identity : Identity
-        Emulator, compiler with its flags, and core.
+        Emulator, compiler with its flags, kernels, and core.
     """
 
     core: Core
@@ -159,7 +165,7 @@ def emulate(
             runtime="unicorn",
             version=version("unicorn"),
             compiler=firmware.compiler,
-            kernels=_kernels(package),
+            kernels=package_kernels(package),
             cpu=chosen.cpu,
         ),
     )
@@ -183,11 +189,6 @@ def _check_inputs(package: Path, firmware: Firmware, inputs: np.ndarray) -> np.n
         given = f"{inputs.dtype} {inputs.shape}"
         raise InputError(f"package {package}: it takes int8 inputs (n, {size}) with n >= 1, not {given}")
     return np.ascontiguousarray(inputs)
-
-
-def _kernels(package: Path) -> str | None:
-    """Name the kernels of a package, where they are ours."""
-    return "edgegrow's C" if any(package.rglob("edgegrow_*.h")) else None
 
 
 def _request(firmware: Firmware, operators: list[int], function: str) -> dict[str, Any]:

@@ -187,6 +187,14 @@ def package_sources(package: Path) -> tuple[Path, tuple[Path, ...]]:
     return folder, sources
 
 
+def package_kernels(package: Path) -> str | None:
+    """Read from a package's header what computes its operators; None where it does not say."""
+    folder, _ = package_sources(package)
+    header = (folder / "model.h").read_text(encoding="utf-8", errors="replace")
+    match = re.search(r'^#define MODEL_KERNELS "([\w .,-]{1,80})"$', header, re.MULTILINE)
+    return match[1] if match else None
+
+
 def _call(command: Sequence[str], what: str, folder: Path | None = None) -> str:
     """Run a compiler; `what` it is for starts the message of an error."""
     try:

@@ -5,9 +5,9 @@
 
 /* Built with MODEL_PROFILE, operators stay functions, whose symbols a profiler or an emulator finds. */
 #ifdef MODEL_PROFILE
-#define MODEL_OPERATOR static __attribute__((noinline)) void
+#define MODEL_OPERATOR static __attribute__((noinline))
 #else
-#define MODEL_OPERATOR static void
+#define MODEL_OPERATOR static
 #endif
 
 @OPERATORS@

@@ -12,14 +12,16 @@
 #define MODEL_ID "@ID@"
 
 @ENDS@
-#define MODEL_ARENA_BYTES @ARENA_BYTES@
+@ARENA@
+/* What computes the operators. */
+#define MODEL_KERNELS "@KERNELS@"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* Compute one inference. The arena has MODEL_ARENA_BYTES from an address that is a multiple of 16; nothing in it
- * needs to be kept between calls. Returns 0, or 1 where the arena is not aligned. */
+ * needs to be kept between calls. Returns 0; 1 where the arena is not aligned; 2 where a kernel has failed. */
 int model_invoke(const int8_t *in, int8_t *out, void *arena);
 
 #ifdef __cplusplus

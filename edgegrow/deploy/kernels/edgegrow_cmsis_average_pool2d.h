@@ -1,0 +1,17 @@
+/* Averages of windows by CMSIS-NN. */
+#ifndef EDGEGROW_CMSIS_AVERAGE_POOL2D_H
+#define EDGEGROW_CMSIS_AVERAGE_POOL2D_H
+
+#include "edgegrow_cmsis_pool2d.h"
+
+static inline int cmsis_average_pool2d(const struct cmsis_pool2d *p, const int8_t *in, int8_t *out,
+                                       void *scratch) {
+    cmsis_nn_context context;
+    if (cmsis_context(&context, p->scratch, scratch, arm_avgpool_s8_get_buffer_size(p->output.w, p->input.c))) {
+        return 1;
+    }
+    return arm_avgpool_s8(&context, &p->parameters, &p->input, in, &p->filter, &p->output, out) !=
+           ARM_CMSIS_NN_SUCCESS;
+}
+
+#endif
