@@ -19,6 +19,7 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
+from edgegrow.measure.mcu.qemu import board_of, board_sizes, qemu_version, run_on_board
 from edgegrow.measure.mcu.toolchain import Firmware, compile_counter, compile_firmware, find_compiler
 from edgegrow.measure.mcu.work import Work, attribute, find_operators
 from edgegrow.measure.protocol import Identity
@@ -72,6 +73,7 @@ def emulate(
     *,
     compiler: str = "zig",
     flags: Sequence[str] = (),
+    emulator: str = "unicorn",
     flash_bytes: int = 2**20,
     ram_bytes: int = 2**18,
     stack_bytes: int = 2**13,
@@ -94,6 +96,8 @@ def emulate(
         ``zig`` or ``gcc``.
     flags : sequence of str
         Further flags of the compiler; the last of its kind holds, ``-O3`` instead of ``-O2``.
+    emulator : str
+        ``unicorn``, or ``qemu``: a board of QEMU's, which may have less memory.
     flash_bytes, ram_bytes, stack_bytes : int
         Sizes of the memories; the stack is a part of RAM.
     max_instructions : int
@@ -108,9 +112,10 @@ def emulate(
     """
     package = Path(package).resolve()
     chosen = find_core(core)
-    if importlib.util.find_spec("unicorn") is None:
-        raise InputError("unicorn is not installed: pip install 'edgegrow[mcu]'")
+    program = _find_emulator(emulator, chosen)
     _check_sizes(flash_bytes, ram_bytes, stack_bytes, max_instructions, seconds)
+    if emulator == "qemu":
+        flash_bytes, ram_bytes = board_sizes(board_of(chosen), flash_bytes, ram_bytes)
     with tempfile.TemporaryDirectory(prefix="edgegrow-") as name:
         folder = Path(name)
         firmware = compile_firmware(
@@ -122,16 +127,24 @@ def emulate(
             ram_bytes=ram_bytes,
             stack_bytes=stack_bytes,
             flags=flags,
+            driven=emulator == "qemu",
         )
         functions = find_operators(firmware.elf)
+        addresses = [address for _, address in functions]
         samples = _check_inputs(package, firmware, inputs)
-        request = {
-            **_request(firmware, [address for _, address in functions]),
-            "library": str(compile_counter(folder)),
-            "limit": max_instructions,
-            "seconds": seconds,
-        }
-        header, arrays = _run(package, request, [*_segments(firmware), samples])
+        if emulator == "qemu":
+            what = f"package {package}"
+            header, arrays = run_on_board(
+                what, firmware, addresses, samples, folder, max_instructions, seconds
+            )
+        else:
+            request = {
+                **_request(firmware, addresses),
+                "library": str(compile_counter(folder)),
+                "limit": max_instructions,
+                "seconds": seconds,
+            }
+            header, arrays = _run(package, request, [*_segments(firmware), samples])
     if "error" in header:
         raise InputError(f"package {package}: the emulator failed: {header['error']}")
     if "fault" in header:
@@ -147,13 +160,27 @@ def emulate(
         total=total,
         operators=operators,
         stack_bytes=stack,
-        flash_bytes=elf.flash_bytes,
+        flash_bytes=elf.flash_bytes(chosen.flash_base, flash_bytes),
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
         identity=Identity(
-            runtime="unicorn", version=version("unicorn"), compiler=firmware.compiler, cpu=chosen.cpu
+            runtime=emulator, version=program, compiler=firmware.compiler, cpu=chosen.cpu
         ),
     )
+
+
+def _find_emulator(emulator: str, core: Core) -> str:
+    """Return the version of an emulator that has a core."""
+    if emulator == "qemu":
+        board_of(core)
+        return qemu_version()
+    if emulator != "unicorn":
+        raise InputError(f"emulator {emulator}: unknown: choose unicorn or qemu")
+    if core.model is None:
+        raise InputError(f"core {core.name}: unicorn has no {core.cpu}: use --emulator qemu")
+    if importlib.util.find_spec("unicorn") is None:
+        raise InputError("unicorn is not installed: pip install 'edgegrow[mcu]'")
+    return version("unicorn")
 
 
 def _check_sizes(

@@ -27,8 +27,8 @@ EXTRA_BYTES = 2**29
 TRANSLATION_BYTES = 2**25
 """Memory for translated code; it is emptied when it is full."""
 
-STOPPED = {1: "instructions", 2: "blocks", 3: "fetch", 4: "unaligned"}
-"""Why the block counter has stopped an inference: ``enum`` of counter.c."""
+STOPPED = {1: "instructions", 2: "blocks", 3: "fetch", 4: "unaligned", 5: "exception"}
+"""Why the block counter has stopped an inference: ``enum`` of counting.h."""
 
 PAINT = 0xA5A5A5A5
 """What unused stack holds."""
@@ -36,24 +36,34 @@ PAINT = 0xA5A5A5A5
 NOWHERE = 2**64 - 1
 
 
+class Counts(ctypes.Structure):
+    """``struct counts`` of counting.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("blocks", "first", "runs", "starts")),
+        *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "limit")),
+        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators", "blocks_used", "operator")),
+        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end")),
+        ("fallen", ctypes.c_void_p),
+    )
+
+
 class Counter(ctypes.Structure):
     """``struct counter`` of counter.c."""
 
     _fields_ = (
+        ("counts", Counts),
         *((name, ctypes.c_void_p) for name in ("read", "read_register", "stop")),
-        *((name, ctypes.c_void_p) for name in ("blocks", "first", "counts", "starts")),
-        *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "halt", "limit")),
-        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators")),
+        ("halt", ctypes.c_uint64),
         *((name, ctypes.c_uint32) for name in ("link_register", "program_counter", "riscv", "aligned")),
-        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end", "address")),
-        ("fallen", ctypes.c_void_p),
-        *((name, ctypes.c_uint32) for name in ("blocks_used", "operator", "failed")),
+        ("address", ctypes.c_uint64),
+        ("failed", ctypes.c_uint32),
     )
 
 
 _COUNTS = ("size_bytes", "instructions", "operator", "next")
 BLOCK = np.dtype([("address", "<u8"), *((name, "<u4") for name in _COUNTS)])
-"""``struct block`` of counter.c."""
+"""``struct block`` of counting.h."""
 
 
 class Fault(Exception):
@@ -129,19 +139,22 @@ class Machine:
         flash, operators = self.request["flash"], self.request["operators"]
         self.blocks = np.zeros(MAX_BLOCKS, BLOCK)
         self.first = np.zeros(flash["bytes"] // 2 + 1, np.uint32)
-        self.counts = np.zeros((MAX_BLOCKS, len(operators) + 1, 2), np.uint64)
+        self.runs = np.zeros((MAX_BLOCKS, len(operators) + 1, 2), np.uint64)
         self.starts = np.array([*operators, 0], np.uint64)
         functions = {"read": "uc_mem_read", "read_register": "uc_reg_read", "stop": "uc_emu_stop"}
         pointers = {k: ctypes.cast(getattr(self.unicorn, v), ctypes.c_void_p) for k, v in functions.items()}
-        arrays = {name: getattr(self, name).ctypes.data for name in ("blocks", "first", "counts", "starts")}
+        arrays = {name: getattr(self, name).ctypes.data for name in ("blocks", "first", "runs", "starts")}
         self.counter = Counter(
+            counts=Counts(
+                **arrays,
+                code_base=flash["base"],
+                code_bytes=flash["bytes"],
+                limit=self.request["limit"],
+                max_blocks=MAX_BLOCKS,
+                operators=len(operators),
+            ),
             **pointers,
-            **arrays,
-            **{name: self.request[name] for name in ("halt", "limit", "aligned")},
-            code_base=flash["base"],
-            code_bytes=flash["bytes"],
-            max_blocks=MAX_BLOCKS,
-            operators=len(operators),
+            **{name: self.request[name] for name in ("halt", "aligned")},
             link_register=self.registers[4],
             program_counter=self.registers[5],
             riscv=self.riscv,
@@ -163,9 +176,9 @@ class Machine:
         """Run from one address until another, or raise how the program went astray."""
         import unicorn
 
-        counter = self.counter
-        counter.instructions = counter.operator = counter.failed = 0
-        counter.back = counter.end = NOWHERE
+        counter, counts = self.counter, self.counter.counts
+        counts.instructions = counts.operator = counter.failed = 0
+        counts.back = counts.end = NOWHERE
         self.fault = None
         try:
             self.engine.emu_start(start if self.riscv else start | 1, until)
@@ -193,23 +206,28 @@ class Machine:
         call = (request["input"], request["output"], request["arena"], request["stack_top"], link)
         for register, value in zip(self.registers[:5], call, strict=True):
             self.engine.reg_write(register, value)
-        self.counts[: self.counter.blocks_used + 1] = 0
+        self.runs[: self.counter.counts.blocks_used + 1] = 0
         self._run(request["invoke"], request["halt"])
         status = self.engine.reg_read(self.registers[0])
         if status:
             raise Fault("status", status=int(np.int32(np.uint32(status))))
         output = np.frombuffer(self.engine.mem_read(request["output"], request["output_bytes"]), np.int8)
-        counts = self.counts[: self.counter.blocks_used + 1]
-        block, operator = np.nonzero(counts[:, :, 0])
-        runs, fallen = counts[block, operator].T
-        return output, np.stack([operator, block, runs.astype(np.int64), fallen.astype(np.int64)], 1)
+        runs = self.runs[: self.counter.counts.blocks_used + 1]
+        block, operator = np.nonzero(runs[:, :, 0])
+        times, fallen = runs[block, operator].astype(np.int64).T
+        return output, np.stack([operator, block, times, fallen], 1)
 
     def stack_used(self) -> int:
         """Return the bytes of the stack that have been written, its high-water mark."""
         request = self.request
-        stack = np.frombuffer(self.engine.mem_read(request["ram"]["base"], request["stack_bytes"]), "<u4")
-        touched = np.flatnonzero(stack != PAINT)
-        return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
+        stack = self.engine.mem_read(request["ram"]["base"], request["stack_bytes"])
+        return used_bytes(np.frombuffer(stack, "<u4"))
+
+
+def used_bytes(stack: np.ndarray) -> int:
+    """High-water mark of a stack, uint32 from its lowest address on, which has been painted."""
+    touched = np.flatnonzero(stack != PAINT)
+    return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
 
 
 def started(request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> Machine:
@@ -256,7 +274,7 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
             rows.append(np.insert(counts, 0, inference, 1))
     except Fault as fault:
         return {"fault": {**fault.facts, "inference": inference}}, []
-    blocks = machine.blocks[: machine.counter.blocks_used + 1]
+    blocks = machine.blocks[: machine.counter.counts.blocks_used + 1]
     header = {"stack_bytes": machine.stack_used()}
     return header, [np.stack(outputs), blocks.view(np.uint8), np.concatenate(rows)]
 

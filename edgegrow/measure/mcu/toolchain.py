@@ -32,6 +32,9 @@ FLAGS = (
 )
 """How a package is compiled, besides the flags of its core."""
 
+DRIVER_BYTES = 4096
+"""Room for what drives the firmware in QEMU, beyond its flash; the samples stand after it."""
+
 SKIPPED = ("selftest.c",)
 """Files of a package that have a ``main`` of their own."""
 
@@ -91,6 +94,7 @@ def compile_firmware(
     ram_bytes: int,
     stack_bytes: int,
     flags: Sequence[str] = (),
+    driven: bool = False,
 ) -> Firmware:
     """Compile a C package and link it with our start-up code.
 
@@ -106,6 +110,8 @@ def compile_firmware(
         Sizes of the memories in bytes; the stack is a part of RAM.
     flags : sequence of str
         Further flags of the compiler, e.g. ``-O3``.
+    driven : bool
+        Whether to link, beside the firmware, what starts it in QEMU and gives it samples.
 
     Raises
     ------
@@ -116,10 +122,12 @@ def compile_firmware(
     if not selecting:
         raise InputError(f"compiler {compiler.name}: it has no {core.cpu}: use zig")
     headers, sources = package_sources(package)
+    own = ("firmware.c", "support.c", *(("qemu_driver.c",) if driven else ()))
     script = folder / "firmware.ld"
     script.write_text(
         Template((RESOURCES / "firmware.ld").read_text(encoding="utf-8")).substitute(
             entry="edgegrow_entry" if core.isa == "riscv" else "edgegrow_start",
+            driver_bytes=DRIVER_BYTES,
             flash_base=hex(core.flash_base),
             flash_bytes=flash_bytes,
             ram_base=hex(core.ram_base),
@@ -141,7 +149,7 @@ def compile_firmware(
         "-I",
         str(headers),
         *(str(source) for source in sources),
-        *(str(RESOURCES / name) for name in ("firmware.c", "support.c")),
+        *(str(RESOURCES / name) for name in own),
         "-nostartfiles",
         "-static",
         f"-Wl,-T,{script}",
@@ -157,13 +165,16 @@ def compile_firmware(
     return Firmware(elf, core, flash_bytes, ram_bytes, stack_bytes, described)
 
 
-def compile_counter(folder: Path) -> Path:
-    """Compile the block counter for this machine; returns the shared library."""
-    output = folder / "counter.so"
+def compile_counter(folder: Path, source: str = "counter.c") -> Path:
+    """Compile a block counter for this machine: ``counter.c`` for Unicorn, ``qemu_plugin.c`` for QEMU.
+
+    Returns the shared library.
+    """
+    output = (folder / source).with_suffix(".so")
     command = (
         *find_compiler("zig").command,
         *("-std=c11", "-O2", "-shared", "-fPIC", "-nostdlib"),
-        *(str(RESOURCES / "counter.c"), "-o", str(output)),
+        *(str(RESOURCES / source), "-o", str(output)),
     )
     _call(command, "block counter", folder)
     return output

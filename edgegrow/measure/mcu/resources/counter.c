@@ -1,38 +1,18 @@
-/* Counts how often each block of the emulated program runs: the emulator's block callback, compiled.
- *
- * A block is a run of instructions that is entered at its start and left at its end; how many
- * instructions it has is in their encodings. Counts are kept for each operator (a function of the
- * program, with all it calls); 0 stands for what runs outside them. All memory is the caller's. */
-#include <stdint.h>
-
-#define NOWHERE UINT64_MAX
-
-struct block {
-    uint64_t address;
-    uint32_t size_bytes;
-    uint32_t instructions;
-    uint32_t operator; /* that starts here, or 0 */
-    uint32_t next;     /* another block that starts here, or 0 */
-};
+/* Unicorn's callbacks, compiled: they count blocks, and find accesses that are not aligned. */
+#include "counting.h"
 
 struct counter {
+    struct counts counts;
     int (*read)(void *engine, uint64_t address, void *bytes, uint64_t n);
     int (*read_register)(void *engine, int id, void *value);
     int (*stop)(void *engine);
-    struct block *blocks;   /* (max_blocks,), the first one unused */
-    uint32_t *first;        /* (code_bytes / 2,): the first block at each address */
-    uint64_t *counts;       /* (max_blocks, operators + 1, 2): runs, and those that fell through */
-    uint64_t *starts;       /* (operators,) addresses */
-    uint64_t code_base, code_bytes, halt, limit;
-    uint32_t max_blocks, operators, link_register, program_counter, riscv;
+    uint64_t halt;
+    uint32_t link_register, program_counter, riscv;
     uint32_t aligned; /* whether every access must be aligned, as in ARMv6-M */
     /* What changes. */
-    uint64_t instructions, back, end, address;
-    uint64_t *fallen;
-    uint32_t blocks_used, operator, failed;
+    uint64_t address;
+    uint32_t failed;
 };
-
-enum { TOO_LONG = 1, TOO_MANY_BLOCKS = 2, OUTSIDE = 3, UNALIGNED = 4 };
 
 static void give_up(struct counter *c, void *engine, uint32_t why)
 {
@@ -56,30 +36,17 @@ static uint32_t count_instructions(struct counter *c, void *engine, uint64_t add
     return n;
 }
 
-static struct block *find(struct counter *c, void *engine, uint64_t address, uint32_t size)
+static const struct block *find(struct counter *c, void *engine, uint64_t address, uint32_t size)
 {
-    if (address < c->code_base || address - c->code_base >= c->code_bytes) {
+    if (!is_code(&c->counts, address)) {
         give_up(c, engine, OUTSIDE);
         return 0;
     }
-    uint32_t *slot = &c->first[(address - c->code_base) / 2];
-    for (uint32_t i = *slot; i; i = c->blocks[i].next)
-        if (c->blocks[i].size_bytes == size)
-            return &c->blocks[i];
-    if (c->blocks_used + 1 >= c->max_blocks) {
+    const struct block *b = find_block(&c->counts, address, size);
+    if (!b)
+        b = add_block(&c->counts, address, size, count_instructions(c, engine, address, size));
+    if (!b)
         give_up(c, engine, TOO_MANY_BLOCKS);
-        return 0;
-    }
-    struct block *b = &c->blocks[++c->blocks_used];
-    b->address = address;
-    b->size_bytes = size;
-    b->instructions = count_instructions(c, engine, address, size);
-    b->operator = 0;
-    for (uint32_t i = 0; i < c->operators; i++)
-        if (c->starts[i] == address)
-            b->operator = i + 1;
-    b->next = *slot;
-    *slot = (uint32_t)(b - c->blocks);
     return b;
 }
 
@@ -88,27 +55,15 @@ void edgegrow_on_block(void *engine, uint64_t address, uint32_t size, void *user
     struct counter *c = user;
     if (c->failed || address == c->halt)
         return;
-    struct block *b = find(c, engine, address, size);
+    const struct block *b = find(c, engine, address, size);
     if (!b)
         return;
-    if (address == c->back) {
-        c->operator = 0;
-        c->back = NOWHERE;
-    }
-    if (c->operator == 0 && b->operator) {
+    if (starts_operator(&c->counts, b)) {
         uint32_t link = 0;
         c->read_register(engine, (int)c->link_register, &link);
-        c->operator = b->operator;
-        c->back = link & ~1u;
+        enter_operator(&c->counts, b, link & ~1u);
     }
-    if (address == c->end)
-        ++*c->fallen;
-    uint64_t *count = c->counts + ((uint64_t)(b - c->blocks) * (c->operators + 1) + c->operator) * 2;
-    ++count[0];
-    c->fallen = count + 1;
-    c->end = address + size;
-    c->instructions += b->instructions;
-    if (c->instructions > c->limit)
+    if (count_run(&c->counts, b))
         give_up(c, engine, TOO_LONG);
 }
 
