@@ -21,8 +21,7 @@ static void give_up(struct counter *c, void *engine, uint32_t why)
     c->stop(engine);
 }
 
-/* Thumb: a first halfword of 0b11101... and above starts a 32-bit instruction (ARMv7-M ARM, A5.1);
- * RISC-V: a 16-bit instruction's lowest two bits are not both set (Unprivileged ISA, 1.5). */
+/* RISC-V: a 16-bit instruction's lowest two bits are not both set (Unprivileged ISA, 1.5). */
 static uint32_t count_instructions(struct counter *c, void *engine, uint64_t address, uint32_t size)
 {
     uint32_t n = 0;
@@ -30,8 +29,7 @@ static uint32_t count_instructions(struct counter *c, void *engine, uint64_t add
         uint8_t b[2] = {0, 0};
         c->read(engine, address + at, b, 2);
         const uint32_t half = b[0] | (uint32_t)b[1] << 8;
-        const int wide = c->riscv ? (half & 3) == 3 : half >> 11 >= 0x1d;
-        at += wide ? 4 : 2;
+        at += !c->riscv ? thumb_bytes(half) : (half & 3) == 3 ? 4 : 2;
     }
     return n;
 }

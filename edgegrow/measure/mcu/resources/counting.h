@@ -33,6 +33,12 @@ struct counts {
 
 enum { TOO_LONG = 1, TOO_MANY_BLOCKS = 2, OUTSIDE = 3, UNALIGNED = 4, EXCEPTION = 5 };
 
+/* Thumb: a first halfword of 0b11101... and above starts a 32-bit instruction (ARMv7-M ARM, A5.1). */
+static inline uint32_t thumb_bytes(uint32_t halfword)
+{
+    return halfword >> 11 >= 0x1d ? 4 : 2;
+}
+
 static inline int is_code(const struct counts *c, uint64_t address)
 {
     return address >= c->code_base && address - c->code_base < c->code_bytes;
