@@ -91,7 +91,7 @@ CORES = {
             "cortex-m55",
             "Cortex-M55",
             "thumb",
-            ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m55"),
+            ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m55+mve"),
             ("-mthumb", "-mcpu=cortex-m55", "-mfloat-abi=hard"),
             None,
             Board("mps3-an547", 2**21, 2**21),
