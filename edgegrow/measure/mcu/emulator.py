@@ -21,7 +21,7 @@ from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
 from edgegrow.measure.mcu.qemu import board_of, board_sizes, qemu_version, run_on_board
 from edgegrow.measure.mcu.toolchain import Firmware, compile_counter, compile_firmware, find_compiler
-from edgegrow.measure.mcu.work import Work, attribute, find_operators
+from edgegrow.measure.mcu.work import Work, attribute, find_operators, find_strict
 from edgegrow.measure.protocol import Identity
 
 MAX_MEMORY_BYTES = 2**26
@@ -29,6 +29,10 @@ MAX_MEMORY_BYTES = 2**26
 
 OVERFLOW_BYTES = 2**20
 """How far below the stack an access is taken for the stack's overflow."""
+
+
+ARMV6M = "cortex-m0plus"
+"""The core on which every access must be aligned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +211,8 @@ def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
     symbols, core = firmware.elf.symbols, firmware.core
     return {
         "isa": core.isa,
-        "aligned": core.name == "cortex-m0plus",
+        "aligned": core.name == ARMV6M,
+        "strict": find_strict(firmware) if core.isa == "thumb" and core.name != ARMV6M else [],
         "model": core.model,
         "flash": {"base": core.flash_base, "bytes": firmware.flash_bytes},
         "ram": {"base": core.ram_base, "bytes": firmware.ram_bytes},

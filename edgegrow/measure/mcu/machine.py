@@ -55,7 +55,7 @@ class Counter(ctypes.Structure):
         ("counts", Counts),
         *((name, ctypes.c_void_p) for name in ("read", "read_register", "stop")),
         ("halt", ctypes.c_uint64),
-        *((name, ctypes.c_uint32) for name in ("link_register", "program_counter", "riscv", "aligned")),
+        *((name, ctypes.c_uint32) for name in ("link_register", "first_register", "riscv")),
         ("address", ctypes.c_uint64),
         ("failed", ctypes.c_uint32),
     )
@@ -83,7 +83,7 @@ class Machine:
     segments : list of ndarray
         uint8, what stands in flash at the request's ``segments``.
     checked : bool
-        Whether to refuse unaligned accesses that the core would refuse; it takes several times as long.
+        Whether to look at the alignment of every access; it takes several times as long.
     """
 
     def __init__(self, request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> None:
@@ -117,6 +117,8 @@ class Machine:
         self._count_blocks(unicorn.UC_HOOK_BLOCK)
         if checked:
             self._hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, "edgegrow_on_access")
+        for address in request["strict"]:
+            self._hook(unicorn.UC_HOOK_CODE, "edgegrow_on_strict", address, address)
 
     def _map(self, memory: dict[str, int], rights: int) -> None:
         # Unicorn maps whole pages of 4 kB: a program may touch up to 4095 bytes more than there are.
@@ -154,22 +156,21 @@ class Machine:
                 operators=len(operators),
             ),
             **pointers,
-            **{name: self.request[name] for name in ("halt", "aligned")},
+            halt=self.request["halt"],
             link_register=self.registers[4],
-            program_counter=self.registers[5],
+            first_register=self.registers[0],
             riscv=self.riscv,
         )
         self._hook(kind, "edgegrow_on_block")
 
-    def _hook(self, kind: int, name: str) -> None:
-        """Have a compiled callback called, everywhere."""
+    def _hook(self, kind: int, name: str, first: int = 1, last: int = 0) -> None:
+        """Have a compiled callback called from one address to another; everywhere, where the last is below."""
         add = self.unicorn.uc_hook_add
         pointer, address = ctypes.c_void_p, ctypes.c_uint64
         add.argtypes = (pointer, pointer, ctypes.c_int, pointer, pointer, address, address)
         hook, callback = ctypes.c_size_t(), ctypes.cast(getattr(self.callbacks, name), pointer)
         counter = ctypes.addressof(self.counter)
-        # An end below the begin means everywhere.
-        if add(self.engine._uch, ctypes.byref(hook), kind, callback, counter, 1, 0):
+        if add(self.engine._uch, ctypes.byref(hook), kind, callback, counter, first, last):
             raise RuntimeError("uc_hook_add failed")
 
     def _run(self, start: int, until: int) -> None:
@@ -265,7 +266,7 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
     *segments, inputs = arrays
     outputs, rows, inference = [], [], 0
     try:
-        if request["isa"] == "thumb":
+        if request["aligned"]:
             started(request, segments, checked=True).infer(inputs[0])
         machine = started(request, segments)
         for inference, x in enumerate(inputs):
