@@ -167,9 +167,7 @@ def emulate(
         flash_bytes=elf.flash_bytes(chosen.flash_base, flash_bytes),
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
-        identity=Identity(
-            runtime=emulator, version=program, compiler=firmware.compiler, cpu=chosen.cpu
-        ),
+        identity=Identity(runtime=emulator, version=program, compiler=firmware.compiler, cpu=chosen.cpu),
     )
 
 

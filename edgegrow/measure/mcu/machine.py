@@ -164,7 +164,7 @@ class Machine:
         self._hook(kind, "edgegrow_on_block")
 
     def _hook(self, kind: int, name: str, first: int = 1, last: int = 0) -> None:
-        """Have a compiled callback called from one address to another; everywhere, where the last is below."""
+        """Have a compiled callback called between two addresses; everywhere, where the last is below."""
         add = self.unicorn.uc_hook_add
         pointer, address = ctypes.c_void_p, ctypes.c_uint64
         add.argtypes = (pointer, pointer, ctypes.c_int, pointer, pointer, address, address)

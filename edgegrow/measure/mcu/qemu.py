@@ -1,8 +1,8 @@
 """QEMU as an emulator: the same firmware on one of its boards, counted by a plugin of its translator.
 
-It checks what Unicorn counts, and it has the Cortex-M55. Two things differ. A board has the memory it has, and
-no rights: a program that reads or writes beyond what the firmware was linked for is found only where there is
-no memory at all. And accesses that are not aligned are found where QEMU finds them.
+It checks what Unicorn counts, and it has the Cortex-M55. Two things differ. A board has the memory it has,
+and no rights: a program that reads or writes beyond what the firmware was linked for is found only where there
+is no memory at all. And accesses that are not aligned are found where QEMU finds them.
 
 The program reaches nothing of this machine: no semihosting, no network, no disk, no serial line. Samples are
 loaded into memory before it starts, and results are read from there by the monitor after it has ended.
@@ -156,8 +156,8 @@ def run_on_board(
     statuses = np.ascontiguousarray(table[:, :4]).view("<i4").reshape(-1)
     failed = np.flatnonzero(statuses)
     if len(failed):
-        fault = Fault("status", status=int(statuses[failed[0]]), inference=int(failed[0]))
-        return {"fault": fault.facts}, []
+        astray = Fault("status", status=int(statuses[failed[0]]), inference=int(failed[0]))
+        return {"fault": astray.facts}, []
     outputs = np.ascontiguousarray(table[:, 4 : 4 + output_bytes]).view(np.int8)
     return {"stack_bytes": used_bytes(np.frombuffer(stack, "<u4"))}, [outputs, blocks.view(np.uint8), rows]
 
@@ -237,7 +237,8 @@ class _Qemu:
     def memory(self, address: int, size: int) -> bytes:
         """Read memory as the core sees it."""
         path = self._folder / "memory.bin"
-        self._call("memsave", **{"val": address, "size": size, "filename": str(path), "cpu-index": 0})
+        arguments: dict[str, str | int] = {"val": address, "size": size, "filename": str(path)}
+        self._call("memsave", **arguments, **{"cpu-index": 0})
         content = path.read_bytes()
         if len(content) != size:
             self.fail(f"it gave {len(content)} of {size} bytes of memory")
@@ -301,6 +302,8 @@ def _receive(counts: BinaryIO) -> tuple[np.ndarray, np.ndarray]:
         if kind == ROWS:
             rows = np.frombuffer(_read(counts, count * 8 * COLUMNS), "<i8").reshape(count, COLUMNS)
             found.append(np.insert(rows, 0, len(found), 1))
+        elif kind == BLOCKS and not found:
+            raise Fault("exception", inference=0, pc=0, sp=0)  # the start-up code did not come to its end
         elif kind == BLOCKS:
             blocks = np.frombuffer(_read(counts, count * BLOCK.itemsize), BLOCK)
             return blocks, np.concatenate(found)
