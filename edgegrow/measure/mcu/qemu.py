@@ -1,8 +1,8 @@
 """QEMU as an emulator: the same firmware on one of its boards, counted by a plugin of its translator.
 
 It checks what Unicorn counts, and it has the Cortex-M55. Two things differ. A board has the memory it has,
-and no rights: a program that reads or writes beyond what the firmware was linked for is found only where there
-is no memory at all. And accesses that are not aligned are found where QEMU finds them.
+and no rights: a program that reads or writes beyond what the firmware was linked for is found only where
+there is no memory at all. And accesses that are not aligned are found where QEMU finds them.
 
 The program reaches nothing of this machine: no semihosting, no network, no disk, no serial line. Samples are
 loaded into memory before it starts, and results are read from there by the monitor after it has ended.
