@@ -146,6 +146,7 @@ def measure(
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Timed seconds, at least.", max=600)] = None,
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
+    emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -156,7 +157,7 @@ def measure(
     from edgegrow.measuring import Options, measure_artifact
     from edgegrow.report.terminal import profile_table
 
-    options = Options(threads, iterations, seconds, compiler)
+    options = Options(threads, iterations, seconds, compiler, emulator)
     interrupted = None
     with _listening(quiet, verbose) as listener:
         try:

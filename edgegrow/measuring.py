@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from edgegrow import __version__
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
+from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
 from edgegrow.targets import Target, load_target
 
@@ -31,12 +32,15 @@ class Options:
         At least so many timed inferences, and so long, in seconds.
     compiler : str or None
         ``zig`` or ``gcc``, for a microcontroller.
+    emulator : str or None
+        ``unicorn`` or ``qemu``, for a microcontroller.
     """
 
     threads: int | None = None
     iterations: int | None = None
     seconds: float | None = None
     compiler: str | None = None
+    emulator: str | None = None
 
     def allow(self, way: str, *names: str) -> None:
         """Refuse options that a way of measuring has no use for."""
@@ -106,25 +110,27 @@ def _on_host(path: Path, target: Target, _: str, options: Options, listener: Lis
 
 
 def _in_emulator(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
-    options.allow("emulator", "compiler")
-    compiler = options.compiler or target.runtime.compiler or "zig"
+    options.allow("emulator", "compiler", "emulator")
+    board = target.board()
+    board = replace(
+        board, compiler=options.compiler or board.compiler, emulator=options.emulator or board.emulator
+    )
     if path.is_dir():
-        return _emulate_package(path, target, compiler, listener)
+        return _emulate_package(path, board, target, listener)
     if path.suffix.lower() != ".tflite":
         hint = "give a .tflite file, or a C package: the folder of export --format c"
         raise InputError(f"artifact {path}: target {target.name} cannot run it: {hint}")
-    return _emulate_tflite(path, target, compiler, listener)
+    return _emulate_tflite(path, board, target, listener)
 
 
-def _emulate_package(path: Path, target: Target, compiler: str, listener: Listener) -> Profile:
+def _emulate_package(path: Path, board: Board, target: Target, listener: Listener) -> Profile:
     from edgegrow.measure.mcu.prediction import check_selftest, emulate_on, input_bytes
 
-    board = target.board()
     shape = (EMULATED_INPUTS, input_bytes(path))
     artifact = Artifact.of_package(path)
     listener.detail(f"emulating {path} on a {board.core.cpu}")
-    figures = emulate_on(board, path, _random(shape), compiler=compiler)
-    if not check_selftest(board, path, compiler=compiler):
+    figures = emulate_on(board, path, _random(shape))
+    if not check_selftest(board, path):
         listener.warn(f"package {path}: it has no self-test: nothing tells whether its outputs are right")
     return Profile(
         artifact=artifact,
@@ -134,13 +140,12 @@ def _emulate_package(path: Path, target: Target, compiler: str, listener: Listen
     )
 
 
-def _emulate_tflite(path: Path, target: Target, compiler: str, listener: Listener) -> Profile:
+def _emulate_tflite(path: Path, board: Board, target: Target, listener: Listener) -> Profile:
     from edgegrow.deploy.c import write_c
     from edgegrow.deploy.read import read_tflite
     from edgegrow.deploy.simulate import simulate
     from edgegrow.measure.mcu.prediction import emulate_on
 
-    board = target.board()
     graph = read_tflite(path)
     artifact = Artifact.of(path, path.read_bytes())
     inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
@@ -149,7 +154,7 @@ def _emulate_tflite(path: Path, target: Target, compiler: str, listener: Listene
         package = Path(folder) / path.stem
         write_c(graph, package)
         try:
-            figures = emulate_on(board, package, inputs.reshape(len(inputs), -1), compiler=compiler)
+            figures = emulate_on(board, package, inputs.reshape(len(inputs), -1))
         except InputError as error:
             # The package is gone when this is read: the file is what the user knows.
             raise type(error)(str(error).replace(f"package {package.resolve()}", f"{path}, as C")) from error
@@ -187,7 +192,7 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
     if path.is_dir():
         artifact, model_id = Artifact.of_package(path), package_model_id(path)
         inputs = _random((EMULATED_INPUTS, input_bytes(path)))
-        expected = emulate_on(target.board(), path, inputs, compiler=target.compiler).emulation.outputs
+        expected = emulate_on(target.board(), path, inputs).emulation.outputs
     else:
         graph = read_tflite(path)
         artifact = Artifact.of(path, path.read_bytes())

@@ -128,8 +128,8 @@ def _profile_package(
     path, graph = delivery.files["c"], delivery.graph
     listener.say(f"emulating {path} on {target.name}")
     inputs = graph.quantize_input(data.test.x[:_EMULATED])
-    figures = emulate_on(target.board(), path, inputs.reshape(len(inputs), -1), compiler=target.compiler)
-    check_selftest(target.board(), path, compiler=target.compiler)
+    figures = emulate_on(target.board(), path, inputs.reshape(len(inputs), -1))
+    check_selftest(target.board(), path)
     expected = simulate(graph, inputs).reshape(len(inputs), -1)
     if not np.array_equal(figures.emulation.outputs, expected):
         raise InputError(

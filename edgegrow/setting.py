@@ -92,9 +92,7 @@ class Setting:
         board = self.target.board()
         self.listener.say(f"pricing: emulating {_EXAMPLES} networks on a {board.core.cpu}")
         samples = self.data.calibration(STRUCTURE_SAMPLES)
-        return MicrocontrollerCosts(
-            self.limits, board, self.float_graph, list(self._examples()), samples, self.target.compiler
-        )
+        return MicrocontrollerCosts(self.limits, board, self.float_graph, list(self._examples()), samples)
 
     def _examples(self) -> Iterator[list[LayerShape]]:
         """Layers of the network at several widths, each group's drawn by itself."""

@@ -223,11 +223,6 @@ class Target(_Frozen):
                 if isinstance(value, int | float):
                     yield f"{table}.{key}"
 
-    @property
-    def compiler(self) -> str:
-        """What compiles C packages for it: ``zig`` or ``gcc``."""
-        return self.runtime.compiler or "zig"
-
     def board(self) -> Board:
         """Return the microcontroller that predictions are for.
 
@@ -255,6 +250,8 @@ class Target(_Frozen):
             active_w=active_w,
             power_error=power.error,
             power_conditions=power.conditions,
+            compiler=self.runtime.compiler or "zig",
+            emulator=self.emulator.name if self.emulator is not None else "unicorn",
         )
 
     @property

@@ -82,8 +82,6 @@ class MicrocontrollerCosts:
         Layers at the widths that prices are fitted at.
     samples : ndarray
         A few, for the ranges of activations; as `edgegrow.deploy.quantize.quantize` takes them.
-    compiler : str
-        ``zig`` or ``gcc``.
 
     Attributes
     ----------
@@ -103,11 +101,10 @@ class MicrocontrollerCosts:
         graph: FloatGraph,
         examples: Sequence[Sequence[LayerShape]],
         samples: Array,
-        compiler: str = "zig",
     ) -> None:
         self.metrics = tuple(metrics)
         check_predictable(self.metrics, board)
-        self.board, self.graph, self.samples, self.compiler = board, graph, samples, compiler
+        self.board, self.graph, self.samples = board, graph, samples
         self.corrections = Corrections()
         trials = [self._try(layers) for layers in examples]
         self._fit(trials)
@@ -201,7 +198,8 @@ class MicrocontrollerCosts:
                 folder,
                 self.board.core.name,
                 inputs,
-                compiler=self.compiler,
+                compiler=self.board.compiler,
+                emulator=self.board.emulator,
                 flash_bytes=_MEMORY_BYTES,
                 ram_bytes=_MEMORY_BYTES,
             )

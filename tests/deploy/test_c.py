@@ -175,7 +175,9 @@ def test_only_the_kernels_used_are_there(tmp_path):
     write_c(graph("resnet8", (1, 8, 8)), tmp_path)
     write_c(graph("mlp", (1, 40)), tmp_path)
     kernels = {path.name for path in (tmp_path / "src").glob("edgegrow_*.h")}
-    assert kernels == {f"edgegrow_{name}.h" for name in ("fully_connected", "product", "scale", "simd")}
+    assert kernels == {
+        f"edgegrow_{name}.h" for name in ("fully_connected", "mve", "product", "scale", "simd")
+    }
 
 
 def test_weights_that_cannot_be_packed():

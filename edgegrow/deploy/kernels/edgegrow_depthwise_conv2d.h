@@ -7,7 +7,7 @@
 #ifndef EDGEGROW_DEPTHWISE_CONV2D_H
 #define EDGEGROW_DEPTHWISE_CONV2D_H
 
-#include "edgegrow_scale.h"
+#include "edgegrow_mve.h"
 
 struct depthwise_conv2d {
     int in_height, in_width, in_channels;
@@ -39,10 +39,19 @@ EDGEGROW_KERNEL void depthwise_band(const struct depthwise_conv2d *d, const int8
         for (int i = 0; i < d->left; i++) {
             *to++ = d->zero;
         }
+#if EDGEGROW_MVE
+        if (inside) {
+            const int room = (int)(band + d->band_width - to);
+            const int count = room < d->in_width ? room : d->in_width;
+            mve_gather(to, from, d->in_channels, count);
+            to += count;
+        }
+#else
         for (int x = 0; inside && x < d->in_width && to < band + d->band_width; x++) {
             *to++ = *from;
             from += d->in_channels;
         }
+#endif
         while (to < band + d->band_width) {
             *to++ = d->zero;
         }
@@ -76,6 +85,36 @@ EDGEGROW_KERNEL void depthwise_two_windows(const struct depthwise_conv2d *d, con
     }
 }
 
+#if EDGEGROW_MVE
+/* A row of outputs of one channel, four at a time. */
+EDGEGROW_KERNEL void depthwise_row(const struct depthwise_conv2d *d, const int16_t *window,
+                                   const uint32_t *weights, int32_t start, const struct scale *scale, int by_two,
+                                   int8_t *to, int channels) {
+    const uint32x4_t four = vidupq_n_u32(0, 1);
+    const uint32x4_t inputs = vmulq_n_u32(four, (uint32_t)d->stride_x);
+    const uint32x4_t outputs = vmulq_n_u32(four, (uint32_t)channels);
+    const int pairs = (d->kernel_width + 1) / 2;
+    for (int x = 0; x < d->out_width; x += 4) {
+        const mve_pred16_t lanes = vctp32q((uint32_t)(d->out_width - x));
+        int32x4_t sums = vdupq_n_s32(0);
+        for (int row = 0; row < d->kernel_height; row++) {
+            for (int tap = 0; tap < d->kernel_width; tap++) {
+                const int16_t *from = window + row * d->band_width + x * d->stride_x + tap;
+                const int place = by_two && tap == 2 ? 3 : tap; /* u, v, v, w */
+                const uint32_t pair = weights[row * pairs + place / 2];
+                const int32x4_t values = d->stride_x == 1
+                                             ? vldrhq_z_s32(from, lanes)
+                                             : vldrhq_gather_shifted_offset_z_s32(from, inputs, lanes);
+                sums = vmlaq_n_s32(sums, values, (int16_t)(place % 2 ? pair >> 16 : pair));
+            }
+        }
+        sums = vaddq_n_s32(vshlq_r_s32(sums, d->output.fast), start);
+        sums = mve_outputs(sums, mve_scales(scale, 0, lanes), &d->output);
+        vstrbq_scatter_offset_p_s32(to + x * channels, outputs, sums, lanes);
+    }
+}
+#endif
+
 /* `band` has room for band_width columns of the rows that a band of outputs reads. */
 EDGEGROW_KERNEL void depthwise_conv2d(const struct depthwise_conv2d *d, const int8_t *in, int8_t *out,
                                       int16_t *band, const uint32_t *weights, const int32_t *bias,
@@ -95,6 +134,13 @@ EDGEGROW_KERNEL void depthwise_conv2d(const struct depthwise_conv2d *d, const in
             for (int row = 0; row < rows; row++) {
                 const int16_t *window = band + row * d->stride_y * d->band_width;
                 int x = 0;
+#if EDGEGROW_MVE
+                if (fast) {
+                    depthwise_row(d, window, own, (int32_t)start, &scales[channel], by_two, to, channels);
+                    to += d->out_width * channels;
+                    continue;
+                }
+#endif
                 for (; by_two && x + 2 <= d->out_width; x += 2) {
                     uint32_t left = 0, right = 0;
                     depthwise_two_windows(d, window, own, &left, &right);

@@ -23,6 +23,11 @@ EDGEGROW_KERNEL void fully_connected(const struct fully_connected *f, const int8
         struct pair sums[2][2] = {{{0, 0}, {0, 0}}, {{0, 0}, {0, 0}}};
         const int8_t *input = in;
         const int8_t *const end = in + f->features / 4 * 4;
+#if EDGEGROW_MVE
+        mve_row(f->product.packed, weights, input, f->features / 8, &sums[0][0], &sums[1][0]);
+        weights += f->features / 8 * 8;
+        input += f->features / 8 * 8;
+#endif
         while (input != end) {
             fully_connected_step(&f->product, weights, load_word(input), sums);
             weights += 4;

@@ -11,7 +11,7 @@
 #ifndef EDGEGROW_PRODUCT_H
 #define EDGEGROW_PRODUCT_H
 
-#include "edgegrow_scale.h"
+#include "edgegrow_mve.h"
 
 struct product {
     int depth;    /* inputs of an output, even */
@@ -21,13 +21,8 @@ struct product {
     struct output output;
 };
 
-/* Sums of a pair of channels over one column; `b` is mixed with `a` where the weights are packed. */
-struct pair {
-    uint32_t a, b;
-};
-
 EDGEGROW_KERNEL void widen(int16_t *to, const int8_t *from, int count) {
-    int i = 0;
+    int i = mve_widen(to, from, count);
     for (; i + 4 <= count; i += 4) {
         uint32_t word = load_word(from + i);
         uint32_t even = widen_even(word), odd = widen_odd(word);
@@ -155,6 +150,16 @@ EDGEGROW_KERNEL void product_outputs(const struct product *p, struct pair sums[2
                                      int columns) {
     const struct pair ab = sums[0][0], ab_second = sums[0][1], cd = sums[1][0], cd_second = sums[1][1];
     const int fast = p->output.fast;
+#if EDGEGROW_MVE
+    if (fast) {
+        const struct scale *own = scales + (p->per_channel ? channel : 0);
+        for (int i = 0; i < columns; i++) {
+            mve_channels(p->packed, p->per_channel, sums[0][i], sums[1][i], p->channels - channel,
+                         bias + channel, own, &p->output, out + i * p->channels + channel);
+        }
+        return;
+    }
+#endif
     product_channel(p, ab.a << fast, ab_second.a << fast, channel, bias, scales, out, columns);
     product_channel(p, product_unmix(p, ab), product_unmix(p, ab_second), channel + 1, bias, scales, out,
                     columns);
@@ -167,11 +172,19 @@ EDGEGROW_KERNEL void product_outputs(const struct product *p, struct pair sums[2
 EDGEGROW_KERNEL void product(const struct product *p, const int16_t *inputs, const uint32_t *weights,
                              const int32_t *bias, const struct scale *scales, int8_t *out, int columns) {
     const int pairs = p->depth / 2;
-    const int assembly = EDGEGROW_PRODUCT_ASSEMBLY && p->packed && columns == 2 && pairs >= 4;
+    const int assembly = !EDGEGROW_MVE && EDGEGROW_PRODUCT_ASSEMBLY && p->packed && columns == 2 && pairs >= 4;
     for (int channel = 0; channel < p->channels; channel += 4) {
         struct pair sums[2][2];
         const int16_t *input = inputs;
         const int16_t *const end = inputs + pairs / 4 * 8;
+#if EDGEGROW_MVE
+        __builtin_memset(sums, 0, sizeof sums);
+        for (int i = 0; i < columns; i++) {
+            mve_column(p->packed, weights, input + i * p->depth, pairs / 4, &sums[0][i], &sums[1][i]);
+        }
+        weights += pairs / 4 * 8;
+        input = end;
+#else
         if (assembly) {
             product_eights(weights, input, input + p->depth, end, sums);
             weights += pairs / 4 * 8;
@@ -186,6 +199,7 @@ EDGEGROW_KERNEL void product(const struct product *p, const int16_t *inputs, con
             weights += 8;
             input += 8;
         }
+#endif
         for (int i = 0; i < pairs % 4; i++) {
             product_columns(p, weights, input + 2 * i, sums, columns);
             weights += 2;

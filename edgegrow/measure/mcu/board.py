@@ -33,6 +33,10 @@ class Board:
         Relative deviation of other figures published for it.
     power_conditions : str or None
         What the power holds for, and where it is from.
+    compiler : str
+        What compiles for it: ``zig`` or ``gcc``.
+    emulator : str
+        What stands for it: ``unicorn`` or ``qemu``.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Board:
     active_w: float | None = None
     power_error: float | None = None
     power_conditions: str | None = None
+    compiler: str = "zig"
+    emulator: str = "unicorn"
 
     def latency_ms(self, cycles: float) -> float | None:
         """Predict the time of so many modelled cycles, in ms; None where nothing is known of the board's."""

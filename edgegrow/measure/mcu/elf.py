@@ -74,10 +74,10 @@ class Elf:
             return None
         return self._functions[i].name
 
-    @property
-    def flash_bytes(self) -> int:
+    def flash_bytes(self, flash_base: int, flash_bytes: int) -> int:
         """Flash that it takes: code, constants, and the initial values of variables."""
-        return sum(len(segment.content) for segment in self.segments)
+        inside = range(flash_base, flash_base + flash_bytes)
+        return sum(len(segment.content) for segment in self.segments if segment.load_address in inside)
 
     def static_ram_bytes(self, ram_base: int, ram_bytes: int) -> int:
         """RAM that variables take, the arena among them; not the stack."""

@@ -19,6 +19,7 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu import machine
 from edgegrow.measure.mcu.cores import Core, find_core
+from edgegrow.measure.mcu.qemu import board_of, board_sizes, qemu_version, run_on_board
 from edgegrow.measure.mcu.toolchain import (
     Firmware,
     compile_counter,
@@ -26,7 +27,7 @@ from edgegrow.measure.mcu.toolchain import (
     find_compiler,
     package_kernels,
 )
-from edgegrow.measure.mcu.work import Work, attribute, find_operators
+from edgegrow.measure.mcu.work import Work, attribute, find_operators, find_strict
 from edgegrow.measure.protocol import Identity
 
 MAX_MEMORY_BYTES = 2**26
@@ -34,6 +35,10 @@ MAX_MEMORY_BYTES = 2**26
 
 OVERFLOW_BYTES = 2**20
 """How far below the stack an access is taken for the stack's overflow."""
+
+
+ARMV6M = "cortex-m0plus"
+"""The core on which every access must be aligned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,7 @@ def emulate(
     *,
     compiler: str = "zig",
     flags: Sequence[str] = (),
+    emulator: str = "unicorn",
     flash_bytes: int = 2**20,
     ram_bytes: int = 2**18,
     stack_bytes: int = 2**13,
@@ -101,6 +107,8 @@ def emulate(
         ``zig`` or ``gcc``.
     flags : sequence of str
         Further flags of the compiler; the last of its kind holds, ``-O3`` instead of ``-O2``.
+    emulator : str
+        ``unicorn``, or ``qemu``: a board of QEMU's, which may have less memory.
     flash_bytes, ram_bytes, stack_bytes : int
         Sizes of the memories; the stack is a part of RAM.
     max_instructions : int
@@ -117,9 +125,10 @@ def emulate(
     """
     package = Path(package).resolve()
     chosen = find_core(core)
-    if importlib.util.find_spec("unicorn") is None:
-        raise InputError("unicorn is not installed: pip install 'edgegrow[mcu]'")
+    program = _find_emulator(emulator, chosen)
     _check_sizes(flash_bytes, ram_bytes, stack_bytes, max_instructions, seconds)
+    if emulator == "qemu":
+        flash_bytes, ram_bytes = board_sizes(board_of(chosen), flash_bytes, ram_bytes)
     with tempfile.TemporaryDirectory(prefix="edgegrow-") as name:
         folder = Path(name)
         firmware = compile_firmware(
@@ -131,22 +140,29 @@ def emulate(
             ram_bytes=ram_bytes,
             stack_bytes=stack_bytes,
             flags=flags,
+            driven=emulator == "qemu",
+            function=function,
         )
         functions = find_operators(firmware.elf)
+        addresses = [address for _, address in functions]
         samples = _check_inputs(package, firmware, inputs)
-        request = {
-            **_request(firmware, [address for _, address in functions], function),
-            "library": str(compile_counter(folder)),
-            "limit": max_instructions,
-            "seconds": seconds,
-        }
-        header, arrays = _run(package, request, [*_segments(firmware), samples])
+        if emulator == "qemu":
+            what = f"package {package}"
+            header, arrays = run_on_board(
+                what, firmware, addresses, samples, folder, max_instructions, seconds
+            )
+        else:
+            request = {
+                **_request(firmware, addresses),
+                "library": str(compile_counter(folder)),
+                "limit": max_instructions,
+                "seconds": seconds,
+            }
+            header, arrays = _run(package, request, [*_segments(firmware), samples])
     if "error" in header:
         raise InputError(f"package {package}: the emulator failed: {header['error']}")
     if "fault" in header:
-        raise InputError(
-            f"package {package}: {_explain(header['fault'], firmware, max_instructions, function)}"
-        )
+        raise InputError(f"package {package}: {_explain(header['fault'], firmware, max_instructions)}")
     outputs, blocks, rows = arrays
     names = [name for name, _ in functions]
     total, operators = attribute(firmware, names, blocks.view(machine.BLOCK).reshape(-1), rows, len(samples))
@@ -158,17 +174,31 @@ def emulate(
         total=total,
         operators=operators,
         stack_bytes=stack,
-        flash_bytes=elf.flash_bytes,
+        flash_bytes=elf.flash_bytes(chosen.flash_base, flash_bytes),
         arena_bytes=elf.symbols["edgegrow_arena"].size_bytes,
         ram_bytes=elf.static_ram_bytes(chosen.ram_base, ram_bytes) + stack,
         identity=Identity(
-            runtime="unicorn",
-            version=version("unicorn"),
+            runtime=emulator,
+            version=program,
             compiler=firmware.compiler,
             kernels=package_kernels(package),
             cpu=chosen.cpu,
         ),
     )
+
+
+def _find_emulator(emulator: str, core: Core) -> str:
+    """Return the version of an emulator that has a core."""
+    if emulator == "qemu":
+        board_of(core)
+        return qemu_version()
+    if emulator != "unicorn":
+        raise InputError(f"emulator {emulator}: unknown: choose unicorn or qemu")
+    if core.model is None:
+        raise InputError(f"core {core.name}: unicorn has no {core.cpu}: use --emulator qemu")
+    if importlib.util.find_spec("unicorn") is None:
+        raise InputError("unicorn is not installed: pip install 'edgegrow[mcu]'")
+    return version("unicorn")
 
 
 def _check_sizes(
@@ -191,11 +221,12 @@ def _check_inputs(package: Path, firmware: Firmware, inputs: np.ndarray) -> np.n
     return np.ascontiguousarray(inputs)
 
 
-def _request(firmware: Firmware, operators: list[int], function: str) -> dict[str, Any]:
+def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
     symbols, core = firmware.elf.symbols, firmware.core
     return {
         "isa": core.isa,
-        "aligned": core.name == "cortex-m0plus",
+        "aligned": core.name == ARMV6M,
+        "strict": find_strict(firmware) if core.isa == "thumb" and core.name != ARMV6M else [],
         "model": core.model,
         "flash": {"base": core.flash_base, "bytes": firmware.flash_bytes},
         "ram": {"base": core.ram_base, "bytes": firmware.ram_bytes},
@@ -203,7 +234,7 @@ def _request(firmware: Firmware, operators: list[int], function: str) -> dict[st
         "entry": symbols["edgegrow_entry" if core.isa == "riscv" else "edgegrow_start"].address,
         "ready": symbols["edgegrow_ready"].address,
         "halt": symbols["edgegrow_halt"].address,
-        "invoke": symbols[function].address,
+        "invoke": symbols[firmware.function].address,
         "input": symbols["edgegrow_input"].address,
         "output": symbols["edgegrow_output"].address,
         "output_bytes": symbols["edgegrow_output"].size_bytes,
@@ -245,11 +276,11 @@ def _run(
         raise InputError(f"package {package}: {how}: see edgegrow doctor") from error
 
 
-def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int, function: str) -> str:
+def _explain(fault: dict[str, Any], firmware: Firmware, max_instructions: int) -> str:
     """Say in one line how a program went astray."""
     kind, core = fault["kind"], firmware.core
     if kind == "status":
-        return f"{function} returned {fault['status']} for input {fault['inference']}, not 0"
+        return f"{firmware.function} returned {fault['status']} for input {fault['inference']}, not 0"
     astray = firmware.elf.function_at(fault["pc"])
     where = f"in {astray}" if astray else f"at {fault['pc']:#x}"
     if kind == "instructions":

@@ -27,8 +27,8 @@ EXTRA_BYTES = 2**29
 TRANSLATION_BYTES = 2**25
 """Memory for translated code; it is emptied when it is full."""
 
-STOPPED = {1: "instructions", 2: "blocks", 3: "fetch", 4: "unaligned"}
-"""Why the block counter has stopped an inference: ``enum`` of counter.c."""
+STOPPED = {1: "instructions", 2: "blocks", 3: "fetch", 4: "unaligned", 5: "exception"}
+"""Why the block counter has stopped an inference: ``enum`` of counting.h."""
 
 PAINT = 0xA5A5A5A5
 """What unused stack holds."""
@@ -36,25 +36,34 @@ PAINT = 0xA5A5A5A5
 NOWHERE = 2**64 - 1
 
 
+class Counts(ctypes.Structure):
+    """``struct counts`` of counting.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("blocks", "first", "runs", "starts")),
+        *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "limit")),
+        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators", "blocks_used", "operator")),
+        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end")),
+        ("fallen", ctypes.c_void_p),
+    )
+
+
 class Counter(ctypes.Structure):
     """``struct counter`` of counter.c."""
 
     _fields_ = (
+        ("counts", Counts),
         *((name, ctypes.c_void_p) for name in ("read", "read_register", "stop")),
-        *((name, ctypes.c_void_p) for name in ("blocks", "first", "counts", "starts")),
-        *((name, ctypes.c_uint64) for name in ("code_base", "code_bytes", "halt", "limit")),
-        *((name, ctypes.c_uint32) for name in ("max_blocks", "operators")),
-        *((name, ctypes.c_uint32) for name in ("link_register", "riscv")),
-        ("general", ctypes.c_uint32 * 16),
-        *((name, ctypes.c_uint64) for name in ("instructions", "back", "end", "address")),
-        ("fallen", ctypes.c_void_p),
-        *((name, ctypes.c_uint32) for name in ("blocks_used", "operator", "failed")),
+        ("halt", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("link_register", "first_register", "riscv")),
+        ("address", ctypes.c_uint64),
+        ("failed", ctypes.c_uint32),
     )
 
 
 _COUNTS = ("size_bytes", "instructions", "operator", "next")
 BLOCK = np.dtype([("address", "<u8"), *((name, "<u4") for name in _COUNTS)])
-"""``struct block`` of counter.c."""
+"""``struct block`` of counting.h."""
 
 
 class Fault(Exception):
@@ -74,7 +83,7 @@ class Machine:
     segments : list of ndarray
         uint8, what stands in flash at the request's ``segments``.
     checked : bool
-        Whether to refuse unaligned accesses that the core would refuse; it takes several times as long.
+        Whether to look at the alignment of every access; it takes several times as long.
     """
 
     def __init__(self, request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> None:
@@ -92,9 +101,6 @@ class Machine:
             isa, names, constants = "ARM", ("R0", "R1", "R2", "SP", "LR", "PC"), arm_const
             self.engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self.registers = [getattr(constants, f"UC_{isa}_REG_{name}") for name in names]
-        self.general = (ctypes.c_uint32 * 16)()
-        if not self.riscv:
-            self.general[:] = [getattr(constants, f"UC_ARM_REG_R{i}") for i in range(16)]
         self.engine.ctl_set_cpu_model(getattr(constants, request["model"]))
         self.engine.ctl_set_tcg_buffer_size(TRANSLATION_BYTES)
         self._map(request["flash"], unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
@@ -109,10 +115,10 @@ class Machine:
             for why in ("UNMAPPED", "PROT")
         }
         self._count_blocks(unicorn.UC_HOOK_BLOCK)
-        if checked and request["aligned"]:
+        if checked:
             self._hook(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, "edgegrow_on_access")
-        elif checked:
-            self._hook(unicorn.UC_HOOK_CODE, "edgegrow_on_instruction")
+        for address in request["strict"]:
+            self._hook(unicorn.UC_HOOK_CODE, "edgegrow_on_strict", address, address)
 
     def _map(self, memory: dict[str, int], rights: int) -> None:
         # Unicorn maps whole pages of 4 kB: a program may touch up to 4095 bytes more than there are.
@@ -135,43 +141,45 @@ class Machine:
         flash, operators = self.request["flash"], self.request["operators"]
         self.blocks = np.zeros(MAX_BLOCKS, BLOCK)
         self.first = np.zeros(flash["bytes"] // 2 + 1, np.uint32)
-        self.counts = np.zeros((MAX_BLOCKS, len(operators) + 1, 2), np.uint64)
+        self.runs = np.zeros((MAX_BLOCKS, len(operators) + 1, 2), np.uint64)
         self.starts = np.array([*operators, 0], np.uint64)
         functions = {"read": "uc_mem_read", "read_register": "uc_reg_read", "stop": "uc_emu_stop"}
         pointers = {k: ctypes.cast(getattr(self.unicorn, v), ctypes.c_void_p) for k, v in functions.items()}
-        arrays = {name: getattr(self, name).ctypes.data for name in ("blocks", "first", "counts", "starts")}
+        arrays = {name: getattr(self, name).ctypes.data for name in ("blocks", "first", "runs", "starts")}
         self.counter = Counter(
+            counts=Counts(
+                **arrays,
+                code_base=flash["base"],
+                code_bytes=flash["bytes"],
+                limit=self.request["limit"],
+                max_blocks=MAX_BLOCKS,
+                operators=len(operators),
+            ),
             **pointers,
-            **arrays,
-            **{name: self.request[name] for name in ("halt", "limit")},
-            code_base=flash["base"],
-            code_bytes=flash["bytes"],
-            max_blocks=MAX_BLOCKS,
-            operators=len(operators),
+            halt=self.request["halt"],
             link_register=self.registers[4],
+            first_register=self.registers[0],
             riscv=self.riscv,
-            general=self.general,
         )
         self._hook(kind, "edgegrow_on_block")
 
-    def _hook(self, kind: int, name: str) -> None:
-        """Have a compiled callback called, everywhere."""
+    def _hook(self, kind: int, name: str, first: int = 1, last: int = 0) -> None:
+        """Have a compiled callback called between two addresses; everywhere, where the last is below."""
         add = self.unicorn.uc_hook_add
         pointer, address = ctypes.c_void_p, ctypes.c_uint64
         add.argtypes = (pointer, pointer, ctypes.c_int, pointer, pointer, address, address)
         hook, callback = ctypes.c_size_t(), ctypes.cast(getattr(self.callbacks, name), pointer)
         counter = ctypes.addressof(self.counter)
-        # An end below the begin means everywhere.
-        if add(self.engine._uch, ctypes.byref(hook), kind, callback, counter, 1, 0):
+        if add(self.engine._uch, ctypes.byref(hook), kind, callback, counter, first, last):
             raise RuntimeError("uc_hook_add failed")
 
     def _run(self, start: int, until: int) -> None:
         """Run from one address until another, or raise how the program went astray."""
         import unicorn
 
-        counter = self.counter
-        counter.instructions = counter.operator = counter.failed = 0
-        counter.back = counter.end = NOWHERE
+        counter, counts = self.counter, self.counter.counts
+        counts.instructions = counts.operator = counter.failed = 0
+        counts.back = counts.end = NOWHERE
         self.fault = None
         try:
             self.engine.emu_start(start if self.riscv else start | 1, until)
@@ -199,23 +207,28 @@ class Machine:
         call = (request["input"], request["output"], request["arena"], request["stack_top"], link)
         for register, value in zip(self.registers[:5], call, strict=True):
             self.engine.reg_write(register, value)
-        self.counts[: self.counter.blocks_used + 1] = 0
+        self.runs[: self.counter.counts.blocks_used + 1] = 0
         self._run(request["invoke"], request["halt"])
         status = self.engine.reg_read(self.registers[0])
         if status:
             raise Fault("status", status=int(np.int32(np.uint32(status))))
         output = np.frombuffer(self.engine.mem_read(request["output"], request["output_bytes"]), np.int8)
-        counts = self.counts[: self.counter.blocks_used + 1]
-        block, operator = np.nonzero(counts[:, :, 0])
-        runs, fallen = counts[block, operator].T
-        return output, np.stack([operator, block, runs.astype(np.int64), fallen.astype(np.int64)], 1)
+        runs = self.runs[: self.counter.counts.blocks_used + 1]
+        block, operator = np.nonzero(runs[:, :, 0])
+        times, fallen = runs[block, operator].astype(np.int64).T
+        return output, np.stack([operator, block, times, fallen], 1)
 
     def stack_used(self) -> int:
         """Return the bytes of the stack that have been written, its high-water mark."""
         request = self.request
-        stack = np.frombuffer(self.engine.mem_read(request["ram"]["base"], request["stack_bytes"]), "<u4")
-        touched = np.flatnonzero(stack != PAINT)
-        return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
+        stack = self.engine.mem_read(request["ram"]["base"], request["stack_bytes"])
+        return used_bytes(np.frombuffer(stack, "<u4"))
+
+
+def used_bytes(stack: np.ndarray) -> int:
+    """High-water mark of a stack, uint32 from its lowest address on, which has been painted."""
+    touched = np.flatnonzero(stack != PAINT)
+    return 4 * (len(stack) - int(touched[0])) if len(touched) else 0
 
 
 def started(request: dict[str, Any], segments: list[np.ndarray], checked: bool = False) -> Machine:
@@ -253,7 +266,7 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
     *segments, inputs = arrays
     outputs, rows, inference = [], [], 0
     try:
-        if request["isa"] == "thumb":
+        if request["aligned"]:
             started(request, segments, checked=True).infer(inputs[0])
         machine = started(request, segments)
         for inference, x in enumerate(inputs):
@@ -262,7 +275,7 @@ def answer(request: dict[str, Any], arrays: list[np.ndarray]) -> tuple[dict[str,
             rows.append(np.insert(counts, 0, inference, 1))
     except Fault as fault:
         return {"fault": {**fault.facts, "inference": inference}}, []
-    blocks = machine.blocks[: machine.counter.blocks_used + 1]
+    blocks = machine.blocks[: machine.counter.counts.blocks_used + 1]
     header = {"stack_bytes": machine.stack_used()}
     return header, [np.stack(outputs), blocks.view(np.uint8), np.concatenate(rows)]
 

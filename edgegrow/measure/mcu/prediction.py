@@ -31,7 +31,7 @@ class BoardFigures:
     unavailable: tuple[Unavailable, ...]
 
 
-def emulate_on(board: Board, package: Path, inputs: np.ndarray, *, compiler: str = "zig") -> BoardFigures:
+def emulate_on(board: Board, package: Path, inputs: np.ndarray) -> BoardFigures:
     """Emulate a package on a board's core, and predict its time and energy on the board.
 
     Parameters
@@ -41,8 +41,6 @@ def emulate_on(board: Board, package: Path, inputs: np.ndarray, *, compiler: str
         Folder with ``model.h`` and C files.
     inputs : ndarray
         int8 ``(n, input_bytes)``, n >= 1.
-    compiler : str
-        ``zig`` or ``gcc``.
 
     Raises
     ------
@@ -53,7 +51,8 @@ def emulate_on(board: Board, package: Path, inputs: np.ndarray, *, compiler: str
         package,
         board.core.name,
         inputs,
-        compiler=compiler,
+        compiler=board.compiler,
+        emulator=board.emulator,
         flash_bytes=EMULATED_BYTES,
         ram_bytes=EMULATED_BYTES,
     )
@@ -69,7 +68,7 @@ def emulate_on(board: Board, package: Path, inputs: np.ndarray, *, compiler: str
     return BoardFigures(emulation, *profile_measurements(emulation, board))
 
 
-def check_selftest(board: Board, package: Path, *, compiler: str = "zig") -> bool:
+def check_selftest(board: Board, package: Path) -> bool:
     """Run a package's self-test on a board's core; False where it has none.
 
     Raises
@@ -85,8 +84,8 @@ def check_selftest(board: Board, package: Path, *, compiler: str = "zig") -> boo
         package,
         board.core.name,
         nothing,
-        compiler=compiler,
-        flags=(f"-Wl,-u,{SELFTEST}",),  # nothing else refers to it
+        compiler=board.compiler,
+        emulator=board.emulator,
         flash_bytes=EMULATED_BYTES,
         ram_bytes=EMULATED_BYTES,
         function=SELFTEST,

@@ -32,6 +32,9 @@ FLAGS = (
 )
 """How a package is compiled, besides the flags of its core."""
 
+DRIVER_BYTES = 4096
+"""Room for what drives the firmware in QEMU, beyond its flash; the samples stand after it."""
+
 SKIPPED = ("selftest.c",)
 """Files of a package that have a ``main`` of their own."""
 
@@ -47,7 +50,10 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Firmware:
-    """A linked firmware: its ELF file, the memory it was linked for, in bytes, and who compiled it how."""
+    """A linked firmware: its ELF file, the memory it was linked for, in bytes, and who compiled it how.
+
+    `function` is what is called in it for an inference.
+    """
 
     elf: Elf
     core: Core
@@ -55,6 +61,7 @@ class Firmware:
     ram_bytes: int
     stack_bytes: int
     compiler: str
+    function: str
 
 
 @cache
@@ -91,6 +98,8 @@ def compile_firmware(
     ram_bytes: int,
     stack_bytes: int,
     flags: Sequence[str] = (),
+    driven: bool = False,
+    function: str = "model_invoke",
 ) -> Firmware:
     """Compile a C package and link it with our start-up code.
 
@@ -106,6 +115,10 @@ def compile_firmware(
         Sizes of the memories in bytes; the stack is a part of RAM.
     flags : sequence of str
         Further flags of the compiler, e.g. ``-O3``.
+    driven : bool
+        Whether to link, beside the firmware, what starts it in QEMU and gives it samples.
+    function : str
+        What is called for an inference.
 
     Raises
     ------
@@ -116,10 +129,12 @@ def compile_firmware(
     if not selecting:
         raise InputError(f"compiler {compiler.name}: it has no {core.cpu}: use zig")
     headers, sources = package_sources(package)
+    own = ("firmware.c", "support.c", *(("qemu_driver.c",) if driven else ()))
     script = folder / "firmware.ld"
     script.write_text(
         Template((RESOURCES / "firmware.ld").read_text(encoding="utf-8")).substitute(
             entry="edgegrow_entry" if core.isa == "riscv" else "edgegrow_start",
+            driver_bytes=DRIVER_BYTES,
             flash_base=hex(core.flash_base),
             flash_bytes=flash_bytes,
             ram_base=hex(core.ram_base),
@@ -141,10 +156,12 @@ def compile_firmware(
         "-I",
         str(headers),
         *(str(source) for source in sources),
-        *(str(RESOURCES / name) for name in ("firmware.c", "support.c")),
+        *(str(RESOURCES / name) for name in own),
         "-nostartfiles",
         "-static",
         f"-Wl,-T,{script}",
+        f"-DEDGEGROW_FUNCTION={function}",
+        f"-Wl,-u,{function}",  # a self-test is referred to by nothing else
         "-Wl,--gc-sections",
         "-o",
         str(output),
@@ -154,16 +171,19 @@ def compile_firmware(
     _call(command, f"package {package}", folder)
     described = " ".join((compiler.version, *selecting, *FLAGS, *flags))
     elf = Elf.parse(output.read_bytes())
-    return Firmware(elf, core, flash_bytes, ram_bytes, stack_bytes, described)
+    return Firmware(elf, core, flash_bytes, ram_bytes, stack_bytes, described, function)
 
 
-def compile_counter(folder: Path) -> Path:
-    """Compile the block counter for this machine; returns the shared library."""
-    output = folder / "counter.so"
+def compile_counter(folder: Path, source: str = "counter.c") -> Path:
+    """Compile a block counter for this machine: ``counter.c`` for Unicorn, ``qemu_plugin.c`` for QEMU.
+
+    Returns the shared library.
+    """
+    output = (folder / source).with_suffix(".so")
     command = (
         *find_compiler("zig").command,
         *("-std=c11", "-O2", "-shared", "-fPIC", "-nostdlib"),
-        *(str(RESOURCES / "counter.c"), "-o", str(output)),
+        *(str(RESOURCES / source), "-o", str(output)),
     )
     _call(command, "block counter", folder)
     return output

@@ -46,6 +46,22 @@ def find_operators(elf: Elf) -> list[tuple[str, int]]:
     return [(name, address) for _, name, address in sorted(found)]
 
 
+def find_strict(firmware: Firmware) -> list[int]:
+    """Find the instructions whose accesses must be aligned on every core: LDM, LDRD, and their relatives.
+
+    Data among the code may look like one; what stands at an address that runs is one.
+    """
+    found = []
+    for symbol in firmware.elf.symbols.values():
+        for segment in firmware.elf.segments:
+            at = symbol.address - segment.load_address
+            if symbol.is_function and 0 <= at < len(segment.content):
+                halves = np.frombuffer(segment.content[at : at + symbol.size_bytes // 2 * 2], "<u2")
+                strict = (halves >> 12 == 0xC) | (halves >> 9 == 0x74)
+                found += (symbol.address + 2 * np.flatnonzero(strict)).tolist()
+    return sorted(set(found))
+
+
 def attribute(
     firmware: Firmware, names: list[str], blocks: np.ndarray, rows: np.ndarray, n: int
 ) -> tuple[Work, tuple[Work, ...]]:

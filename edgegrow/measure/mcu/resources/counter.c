@@ -1,38 +1,17 @@
-/* Counts how often each block of the emulated program runs: the emulator's block callback, compiled.
- *
- * A block is a run of instructions that is entered at its start and left at its end; how many
- * instructions it has is in their encodings. Counts are kept for each operator (a function of the
- * program, with all it calls); 0 stands for what runs outside them. All memory is the caller's. */
-#include <stdint.h>
-
-#define NOWHERE UINT64_MAX
-
-struct block {
-    uint64_t address;
-    uint32_t size_bytes;
-    uint32_t instructions;
-    uint32_t operator; /* that starts here, or 0 */
-    uint32_t next;     /* another block that starts here, or 0 */
-};
+/* Unicorn's callbacks, compiled: they count blocks, and find accesses that are not aligned. */
+#include "counting.h"
 
 struct counter {
+    struct counts counts;
     int (*read)(void *engine, uint64_t address, void *bytes, uint64_t n);
     int (*read_register)(void *engine, int id, void *value);
     int (*stop)(void *engine);
-    struct block *blocks;   /* (max_blocks,), the first one unused */
-    uint32_t *first;        /* (code_bytes / 2,): the first block at each address */
-    uint64_t *counts;       /* (max_blocks, operators + 1, 2): runs, and those that fell through */
-    uint64_t *starts;       /* (operators,) addresses */
-    uint64_t code_base, code_bytes, halt, limit;
-    uint32_t max_blocks, operators, link_register, riscv;
-    uint32_t general[16]; /* the engine's numbers of r0 to r15 */
+    uint64_t halt;
+    uint32_t link_register, first_register, riscv;
     /* What changes. */
-    uint64_t instructions, back, end, address;
-    uint64_t *fallen;
-    uint32_t blocks_used, operator, failed;
+    uint64_t address;
+    uint32_t failed;
 };
-
-enum { TOO_LONG = 1, TOO_MANY_BLOCKS = 2, OUTSIDE = 3, UNALIGNED = 4 };
 
 static void give_up(struct counter *c, void *engine, uint32_t why)
 {
@@ -41,8 +20,7 @@ static void give_up(struct counter *c, void *engine, uint32_t why)
     c->stop(engine);
 }
 
-/* Thumb: a first halfword of 0b11101... and above starts a 32-bit instruction (ARMv7-M ARM, A5.1);
- * RISC-V: a 16-bit instruction's lowest two bits are not both set (Unprivileged ISA, 1.5). */
+/* RISC-V: a 16-bit instruction's lowest two bits are not both set (Unprivileged ISA, 1.5). */
 static uint32_t count_instructions(struct counter *c, void *engine, uint64_t address, uint32_t size)
 {
     uint32_t n = 0;
@@ -50,36 +28,22 @@ static uint32_t count_instructions(struct counter *c, void *engine, uint64_t add
         uint8_t b[2] = {0, 0};
         c->read(engine, address + at, b, 2);
         const uint32_t half = b[0] | (uint32_t)b[1] << 8;
-        const int wide = c->riscv ? (half & 3) == 3 : half >> 11 >= 0x1d;
-        at += wide ? 4 : 2;
+        at += !c->riscv ? thumb_bytes(half) : (half & 3) == 3 ? 4 : 2;
     }
     return n;
 }
 
-static struct block *find(struct counter *c, void *engine, uint64_t address, uint32_t size)
+static const struct block *find(struct counter *c, void *engine, uint64_t address, uint32_t size)
 {
-    if (address < c->code_base || address - c->code_base >= c->code_bytes) {
+    if (!is_code(&c->counts, address)) {
         give_up(c, engine, OUTSIDE);
         return 0;
     }
-    uint32_t *slot = &c->first[(address - c->code_base) / 2];
-    for (uint32_t i = *slot; i; i = c->blocks[i].next)
-        if (c->blocks[i].size_bytes == size)
-            return &c->blocks[i];
-    if (c->blocks_used + 1 >= c->max_blocks) {
+    const struct block *b = find_block(&c->counts, address, size);
+    if (!b)
+        b = add_block(&c->counts, address, size, count_instructions(c, engine, address, size));
+    if (!b)
         give_up(c, engine, TOO_MANY_BLOCKS);
-        return 0;
-    }
-    struct block *b = &c->blocks[++c->blocks_used];
-    b->address = address;
-    b->size_bytes = size;
-    b->instructions = count_instructions(c, engine, address, size);
-    b->operator = 0;
-    for (uint32_t i = 0; i < c->operators; i++)
-        if (c->starts[i] == address)
-            b->operator = i + 1;
-    b->next = *slot;
-    *slot = (uint32_t)(b - c->blocks);
     return b;
 }
 
@@ -88,31 +52,19 @@ void edgegrow_on_block(void *engine, uint64_t address, uint32_t size, void *user
     struct counter *c = user;
     if (c->failed || address == c->halt)
         return;
-    struct block *b = find(c, engine, address, size);
+    const struct block *b = find(c, engine, address, size);
     if (!b)
         return;
-    if (address == c->back) {
-        c->operator = 0;
-        c->back = NOWHERE;
-    }
-    if (c->operator == 0 && b->operator) {
+    if (starts_operator(&c->counts, b)) {
         uint32_t link = 0;
         c->read_register(engine, (int)c->link_register, &link);
-        c->operator = b->operator;
-        c->back = link & ~1u;
+        enter_operator(&c->counts, b, link & ~1u);
     }
-    if (address == c->end)
-        ++*c->fallen;
-    uint64_t *count = c->counts + ((uint64_t)(b - c->blocks) * (c->operators + 1) + c->operator) * 2;
-    ++count[0];
-    c->fallen = count + 1;
-    c->end = address + size;
-    c->instructions += b->instructions;
-    if (c->instructions > c->limit)
+    if (count_run(&c->counts, b))
         give_up(c, engine, TOO_LONG);
 }
 
-/* Unaligned accesses that the emulator lets pass and ARMv6-M does not: all of them. */
+/* Unaligned accesses that the emulator lets pass and a core does not: all of them in ARMv6-M, ... */
 void edgegrow_on_access(void *engine, int kind, uint64_t address, int size, int64_t value, void *user)
 {
     struct counter *c = user;
@@ -123,30 +75,27 @@ void edgegrow_on_access(void *engine, int kind, uint64_t address, int size, int6
     give_up(c, engine, UNALIGNED);
 }
 
-/* Those that later cores do not let pass: of LDM, STM, LDRD and STRD (ARMv7-M ARM, A3.2.1). They are found
- * by the instructions' base registers, whose offsets are multiples of 4: with a callback at every access the
- * engine forgets the conditions of an IT block that accesses memory (unicorn issue 2309). */
-void edgegrow_on_instruction(void *engine, uint64_t address, uint32_t size, void *user)
+/* ... and elsewhere those of LDM, STM, LDRD and STRD, and of exclusive and ordered loads and stores (ARMv7-M ARM,
+ * A3.2.1 and A5.3). Their offsets are whole words: it is the base that says. */
+void edgegrow_on_strict(void *engine, uint64_t address, uint32_t size, void *user)
 {
     struct counter *c = user;
-    uint8_t b[2] = {0, 0};
-    uint32_t base, value = 0;
+    uint8_t b[4] = {0, 0, 0, 0};
+    uint32_t base = 0, unaligned = 3;
     (void)size;
-    if (c->failed)
-        return;
-    c->read(engine, address, b, 2);
+    c->read(engine, address, b, sizeof b);
     const uint32_t half = b[0] | (uint32_t)b[1] << 8;
-    if (half >> 12 == 0xc)
-        base = half >> 8 & 7;
-    else if ((half & 0xfe40) == 0xe800 || ((half & 0xfe40) == 0xe840 && half & 0x0120))
-        base = half & 15;
-    else
-        return;
-    if (base == 15) /* literals: the program counter is aligned first */
-        return;
-    c->read_register(engine, (int)c->general[base], &value);
-    if (value & 3) {
-        c->address = value;
-        give_up(c, engine, UNALIGNED);
+    const uint32_t n = half >> 12 == 0xc ? half >> 8 & 7 : half & 15;
+    if ((half & 0xffe0) == 0xe8c0) { /* by the size of the access; the first two branch by tables */
+        const uint32_t kind = b[2] >> 4;
+        unaligned = kind < 2 || (kind & 3) == 0 ? 0 : (kind & 3) == 1 ? 1 : 3;
     }
+    /* The stack pointer and the program counter are aligned; TT asks about an address, and reads nothing. */
+    if (c->failed || n == 13 || n == 15 || ((half & 0xfff0) == 0xe840 && b[3] >> 4 == 15))
+        return;
+    c->read_register(engine, (int)(n == 14 ? c->link_register : c->first_register + n), &base);
+    if (!(base & unaligned))
+        return;
+    c->address = base;
+    give_up(c, engine, UNALIGNED);
 }

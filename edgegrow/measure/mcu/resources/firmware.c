@@ -1,5 +1,6 @@
 /* The firmware around a C package: memory is set up, then the model runs once on a zeroed input.
- * The emulator stops at edgegrow_ready, and calls model_invoke itself; a board, or QEMU, goes on. */
+ * Unicorn stops at edgegrow_ready, and calls model_invoke itself; a board goes on. For QEMU another function takes
+ * its place, in qemu_driver.c. */
 #include <stdint.h>
 #include "model.h"
 
@@ -20,14 +21,24 @@ __attribute__((noreturn, noinline, used)) void edgegrow_halt(void)
         __asm__ volatile("wfi");
 }
 
-__attribute__((noreturn, noinline, used)) void edgegrow_ready(void)
+__attribute__((noreturn, noinline, used, weak)) void edgegrow_ready(void)
 {
     edgegrow_status = model_invoke(edgegrow_input, edgegrow_output, edgegrow_arena);
     edgegrow_halt();
 }
 
+/* Vector and floating-point instructions fault until the coprocessors 10 and 11 are on (ARMv8-M ARM, CPACR). */
+static inline void switch_coprocessors_on(void)
+{
+#if defined(__ARM_FEATURE_MVE) || (defined(__ARM_FP) && __ARM_ARCH_PROFILE == 'M')
+    *(volatile uint32_t *)0xe000ed88 |= 0xfu << 20;
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+}
+
 __attribute__((noreturn, used)) void edgegrow_start(void)
 {
+    switch_coprocessors_on();
     const uint32_t *load = edgegrow_data_load;
     /* The barriers keep the loops from becoming calls of memcpy and memset. */
     for (uint32_t *word = edgegrow_data_start; word < edgegrow_data_end; word++) {
