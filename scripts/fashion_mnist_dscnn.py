@@ -10,60 +10,34 @@ and ``.json`` for machines.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean
 
 from results import table, write_results
+from seeds import figure, grow_seeds, identity
 
 OPTIONS = ["--data", "fashion-mnist", "--net", "dscnn", "--budget", "macs=250k"]
 SEEDS = (0, 1, 2)
-PROCESSES = 2
-
-
-def grow(seed: int, folder: Path) -> dict:
-    """Run, resume or read back one seed's run, as ``edgegrow grow --json`` prints it."""
-    run = folder / f"seed-{seed}"
-    edgegrow = [sys.executable, "-m", "edgegrow"]
-    if (run / "profile.json").exists():
-        command = [*edgegrow, "report", str(run), "--json"]
-    elif (run / "config.toml").exists():
-        command = [*edgegrow, "grow", "--resume", str(run), "--json"]
-    else:
-        command = [*edgegrow, "grow", *OPTIONS, "--seed", str(seed), "--out", str(run), "--json"]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def row(seed: int, result: dict) -> dict:
     """Pick what the table shows."""
-
-    def figure(profile: str, metric: str, evidence: str = "measured") -> float:
-        return next(
-            m["value"]
-            for m in result["profiles"][profile]["measurements"]
-            if m["metric"] == metric and m["evidence"] == evidence
-        )
-
     return {
         "seed": seed,
         "macs": result["delivered"]["macs"],
         "budget_used": result["delivered"]["macs"] / result["budget"]["macs"],
         "epochs_of_final_network": result["training"]["epochs_of_final_network"],
         "macs_trained": result["training"]["macs_trained"],
-        "float": figure("tflite", "float_accuracy"),
-        "simulator": figure("tflite", "accuracy", "emulated"),
-        "litert": figure("tflite", "accuracy"),
-        "onnxruntime": figure("onnx", "accuracy"),
-        "tflite_bytes": figure("tflite", "flash"),
-        "onnx_bytes": figure("onnx", "flash"),
+        "float": figure(result, "tflite", "float_accuracy"),
+        "simulator": figure(result, "tflite", "accuracy", "emulated"),
+        "litert": figure(result, "tflite", "accuracy"),
+        "onnxruntime": figure(result, "onnx", "accuracy"),
+        "tflite_bytes": figure(result, "tflite", "flash"),
+        "onnx_bytes": figure(result, "onnx", "flash"),
     }
 
 
-def markdown(rows: list[dict], identity: str) -> list[str]:
+def markdown(rows: list[dict], made: str) -> list[str]:
     """Lines of the table and its means."""
     accuracies = {
         "float": "float",
@@ -92,7 +66,7 @@ def markdown(rows: list[dict], identity: str) -> list[str]:
         f"Command: `python scripts/{Path(__file__).name}`, which runs `edgegrow grow {' '.join(OPTIONS)}`",
         "for each seed. Accuracies are measured on all 10,000 test images, the simulator's is emulated; MACs",
         "are counted (predicted), file sizes measured; training counts all of growth and scoring too.",
-        identity,
+        made,
         "",
         *table(header, [*cells, ["mean", "", "", "", *means, "", ""]]),
     ]
@@ -103,18 +77,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/fashion-mnist-dscnn-250k"))
     folder = parser.parse_args().runs
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        results = list(pool.map(lambda seed: grow(seed, folder), SEEDS))
+    results = grow_seeds(OPTIONS, SEEDS, folder)
     rows = [row(seed, result) for seed, result in zip(SEEDS, results, strict=True)]
-    identities = [m["identity"] for p in results[0]["profiles"].values() for m in p["measurements"]]
-    runtimes = dict.fromkeys(f"{i['runtime']} {i['version']}" for i in identities if i["runtime"])
-    configs = [tomllib.loads((folder / f"seed-{seed}" / "config.toml").read_text()) for seed in SEEDS]
-    commits = dict.fromkeys(config["versions"]["edgegrow_commit"] for config in configs)
-    cpu = next(i["cpu"] for i in identities if i["cpu"])
-    identity = f"{', '.join(runtimes)} (commit {', '.join(commits)}); {cpu}, 1 thread."
-    contents = {"options": OPTIONS, "identity": identity, "rows": rows}
-    write_results("fashion-mnist-dscnn-250k", contents, markdown(rows, identity))
+    made = identity(results, folder, SEEDS)
+    contents = {"options": OPTIONS, "identity": made, "rows": rows}
+    write_results("fashion-mnist-dscnn-250k", contents, markdown(rows, made))
 
 
 if __name__ == "__main__":
