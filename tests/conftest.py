@@ -1,7 +1,9 @@
 """What all tests share."""
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +22,14 @@ def _repeatable():
 @pytest.fixture(scope="session")
 def digits():
     return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def ort_saturates():
+    """Whether ONNX Runtime sums products of int8 in saturating int16: on x86 without VNNI."""
+    information = Path("/proc/cpuinfo")
+    vnni = information.exists() and "vnni" in information.read_text()
+    return platform.machine() in ("x86_64", "AMD64") and not vnni
 
 
 QUICK = ["--net", "mlp", "--budget", "macs=5k", "--epochs", "3", "--set", "grow.samples=64"]

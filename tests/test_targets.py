@@ -63,6 +63,7 @@ MEMORY = {
     "nano33ble": ("cortex-m4", 64, 1024, 256),
     "rp2040": ("cortex-m0plus", 125, 2048, 264),
     "esp32-c3": ("rv32imc", 160, 4096, 384),
+    "corstone-300": ("cortex-m55", 32, 2048, 2048),
 }
 
 

@@ -148,8 +148,11 @@ class _Writer:
         """Dequantize weights and bias; zero points are given, without which Gemm is not fused."""
         scales = op.weight_scales.astype(np.float32)
         names = []
+        # Without VNNI, ONNX Runtime adds products of uint8 and int8 in saturating int16; those of equal types
+        # it computes exactly, on x86 for uint8 and on ARM for int8.
+        weight = (weight.astype(np.int16) + self.offset).astype(self.kind)
         for values, steps in (weight, scales), (op.bias, np.float32(op.inputs[0].scale) * scales):
-            zeros = np.zeros(len(scales), values.dtype)
+            zeros = np.full(len(scales), self.offset if values is weight else 0, values.dtype)
             axis: dict[str, Any] = {"axis": 0}
             if isinstance(op, FullyConnected):
                 steps, zeros, axis = steps[0], zeros[0], {}

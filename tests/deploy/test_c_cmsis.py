@@ -2,13 +2,12 @@
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from c_packages import Layers, needs_compiler
-from test_c_foreign import MLPERF_TINY, needs_models
+from foreign_files import REFERENCE_MODELS
 
 from edgegrow.deploy.c import c_package, write_c
 from edgegrow.deploy.c_cmsis import find_kernels
@@ -56,10 +55,10 @@ def inputs(graph, n):
     return q
 
 
-def emulated(folder, q):
+def emulated(folder, q, core="cortex-m4", **options):
     from edgegrow.measure.mcu.emulator import emulate
 
-    return emulate(folder, "cortex-m4", q.reshape(len(q), -1))
+    return emulate(folder, core, q.reshape(len(q), -1), **options)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -74,10 +73,12 @@ def test_layers_bit_for_bit(name, tmp_path):
     assert used == [type(op).__name__ != "Add" for op in graph.operators]
 
 
-@needs_models
-@pytest.mark.parametrize(("name", "arena_bytes"), [("kws_ref_model", 17_152), ("ad01_int8", 768)])
-def test_reference_models_bit_for_bit(name, arena_bytes, tmp_path):
-    graph = read_tflite((MLPERF_TINY / f"{name}.tflite").read_bytes())
+ARENAS = {"kws_ref_model": 17_152, "ad01_int8": 768}
+
+
+@pytest.mark.parametrize("path", REFERENCE_MODELS)
+def test_reference_models_bit_for_bit(path, tmp_path):
+    graph, arena_bytes = read_tflite(path), ARENAS[path.stem]
     write_c(graph, tmp_path, KERNELS)
     q = inputs(graph, 10)
     emulation = emulated(tmp_path, q)
@@ -97,64 +98,23 @@ def test_scratch_that_is_too_small_is_refused(tmp_path):
         emulated(tmp_path, inputs(graph, 2))
 
 
-BARE_M55 = """
-#include <stdint.h>
-int main(void);
-extern uint32_t stack_top[];
-/* Ends QEMU with an exit code: semihosting's SYS_EXIT_EXTENDED. */
-static void leave(int code) {
-    const uint32_t block[2] = {0x20026, (uint32_t)code};
-    __asm__ volatile("movs r0, #0x20\\n mov r1, %0\\n bkpt 0xab" : : "r"(block) : "r0", "r1", "memory");
-}
-void begin(void) {
-    *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* CPACR: let MVE work */
-    __asm__ volatile("dsb\\n isb");
-    leave(main());
-}
-void fault(void) { leave(99); }
-__attribute__((section(".vectors"), used)) const void *const vectors[7] = {
-    stack_top, begin, fault, fault, fault, fault, fault};
-"""
-LAYOUT_M55 = """
-ENTRY(begin)
-MEMORY { FLASH (rx) : ORIGIN = 0, LENGTH = 512K
-         RAM (rw) : ORIGIN = 0x20000000, LENGTH = 512K }
-SECTIONS {
-    .text : { KEEP(*(.vectors)) *(.text* .rodata*) } > FLASH
-    .data : { *(.data*) } > RAM
-    .bss : { *(.bss* COMMON) } > RAM
-    stack_top = 0x20080000;
-}
-"""
-
-
-def selftest_on_m55(package: Path) -> int:
-    """Exit code of the self-test on QEMU's Cortex-M55, built by gcc with MVE."""
-    (package / "begin.c").write_text(BARE_M55)
-    (package / "m55.ld").write_text(LAYOUT_M55)
-    program = package / "selftest.elf"
-    compile_command = ["arm-none-eabi-gcc", "-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard", "-O2"]
-    compile_command += ["-std=c11", "-I", package / "src", *package.rglob("*.c"), "-o", program]
-    compile_command += ["-nostartfiles", "-T", package / "m55.ld", "--specs=nosys.specs"]
-    subprocess.run(compile_command, check=True, capture_output=True)
-    machine = ["qemu-system-arm", "-M", "mps3-an547", "-nographic", "-monitor", "none", "-serial", "none"]
-    machine += ["-semihosting-config", "enable=on,target=native", "-kernel", program]
-    return subprocess.run(machine, check=False, timeout=60, stdin=subprocess.DEVNULL).returncode
-
-
 def test_with_vector_extension(tmp_path):
     """Its scratch is of other sizes; with those of the DSP extension, outputs would be wrong."""
     if not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")):
         pytest.skip("arm-none-eabi-gcc or qemu-system-arm is not installed")
     graph = Layers(12, 9, 3).conv(20, (3, 3), (2, 2)).conv(20, (3, 3), depthwise=True).linear(7).graph()
     write_c(graph, tmp_path, KERNELS)
-    assert selftest_on_m55(tmp_path) == 0
+    q = inputs(graph, 5)
+    on_m55 = {"core": "cortex-m55", "compiler": "gcc", "emulator": "qemu"}
+    emulation = emulated(tmp_path, q, **on_m55)
+    np.testing.assert_array_equal(emulation.outputs, simulate(graph, q).reshape(len(q), -1))
     # The depthwise convolution: four columns of 9 taps and 124 channels.
     source = tmp_path / "src/model.c"
     text = source.read_text()
     assert f".mve = {4 * 9 * 124}," in text
     source.write_text(text.replace(f".mve = {4 * 9 * 124},", f".mve = {2 * 9 * 20},"))
-    assert selftest_on_m55(tmp_path) != 0
+    with pytest.raises(InputError, match="model_invoke returned 2"):
+        emulated(tmp_path, q, **on_m55)
 
 
 def test_a_package_has_the_sources_it_needs_and_says_whose_they_are(tmp_path):

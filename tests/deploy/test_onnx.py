@@ -22,7 +22,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 @pytest.mark.parametrize(("name", "shape"), CASES, ids=NAMES)
-def test_everything_is_fused_and_agrees(name, shape, tmp_path):
+def test_everything_is_fused_and_agrees(name, shape, tmp_path, ort_saturates):
     quantized = graph(name, shape)
     q = quantized.quantize_input(samples(shape, 100, seed=3)[0])
     outputs = {}
@@ -35,8 +35,8 @@ def test_everything_is_fused_and_agrees(name, shape, tmp_path):
             assert set(operators) <= FUSED | LAYOUT
             assert sum(operators[name] for name in FUSED) == len(quantized.operators)
     unsigned = outputs["uint8"].astype(int) - 128
-    # On x86 ONNX Runtime computes part of S8S8 in float.
-    assert np.abs(unsigned - outputs["int8"]).max() <= (2 if name == "resnet8" else 1)
+    if not ort_saturates:  # on x86 ONNX Runtime computes part of S8S8 in float
+        assert np.abs(unsigned - outputs["int8"]).max() <= (2 if name == "resnet8" else 1)
     litert = LiteRT(tflite_bytes(quantized)).run(q).astype(int)
     exact = simulate(quantized, q)
     assert np.abs(unsigned - litert).max() <= 2
@@ -82,7 +82,7 @@ def test_ends_and_metadata(kind, offset, tmp_path):
         (nn.MaxPool2d(3, 1, 1), nn.Conv2d(2, 3, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     ],
 )
-def test_other_operators(layers, kind, tmp_path):
+def test_other_operators(layers, kind, tmp_path, ort_saturates):
     shape = (2, 8, 8)
     torch.manual_seed(0)
     for layer in layers:  # made when the module was imported, from whatever had been drawn by then
@@ -93,5 +93,7 @@ def test_other_operators(layers, kind, tmp_path):
     write_onnx(quantized, tmp_path / "model.onnx", kind)
     outputs, _ = ort(tmp_path / "model.onnx", q)
     offset = 128 if kind == "uint8" else 0
+    if kind == "int8" and ort_saturates:
+        pytest.skip("ONNX Runtime saturates products of int8 on this processor")
     # Averages of TFLM round halves away from zero, those of ONNX Runtime to even.
     assert np.abs(outputs.astype(int) - offset - simulate(quantized, q)).max() <= 3

@@ -55,7 +55,9 @@ def test_session_describes_the_artifact(files):
 
 @pytest.mark.parametrize("network", ["files", "signal_files", "vector_files"])
 @pytest.mark.parametrize("kind", ["tflite", "onnx", "int8"])
-def test_predictions_are_the_simulators(request, network, kind):
+def test_predictions_are_the_simulators(request, network, kind, ort_saturates):
+    if kind == "int8" and ort_saturates:
+        pytest.skip("ONNX Runtime saturates products of int8 on this processor")
     made = request.getfixturevalue(network)
     with open_artifact(getattr(made, kind)) as session:
         logits = predict(session, made.x)
