@@ -40,6 +40,7 @@ from edgegrow.files import write_atomic
 _KERNELS = files("edgegrow.deploy") / "kernels"
 _TEMPLATES = _KERNELS / "package"
 _REPLACED = ("src/edgegrow_*.h", f"{CMSIS_FOLDER}/*", "KERNELS.md")
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _INCLUDE = re.compile(r'^#include "(edgegrow_\w+\.h)"', re.MULTILINE)
 
 
@@ -110,10 +111,12 @@ def c_package(graph: Graph, library: CmsisKernels | None = None) -> dict[str, st
 
 
 def _digest(package: dict[str, str]) -> str:
-    """Return 16 hexadecimal digits that stand for the texts of a package's files."""
-    return hashlib.sha256(
-        "\0".join(f"{name}\0{package[name]}" for name in sorted(package)).encode()
-    ).hexdigest()[:16]
+    """Return 16 hexadecimal digits that stand for what a package computes.
+
+    Comments are left out: they name layers, and a network that was read back from its file has other names.
+    """
+    texts = (f"{name}\0{_COMMENT.sub('', package[name])}" for name in sorted(package))
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

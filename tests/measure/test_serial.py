@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shutil
 import signal
+import threading
 import time
 
 import numpy as np
@@ -355,3 +356,39 @@ def test_packages_without_an_identity(built, tmp_path):
     header.write_text(header.read_text().replace("MODEL_ID", "OTHER"))
     with pytest.raises(InputError, match="has no MODEL_ID: export it again"):
         package_model_id(tmp_path / "old")
+
+
+@needs_qemu
+@pytest.mark.parametrize("kind", ["package", "tflite"])
+def test_the_command_line_measures_a_board(kind, built, files, board, run_cli, tmp_path):
+    _, port = board()
+    artifact = built[0] if kind == "package" else files.tflite
+    out = tmp_path / "profile.json"
+    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "0.05", "--out", out]
+    code, printed, error = run_cli("measure", artifact, *options, "--json", "-q")
+    assert code == 0, error
+    assert Profile.model_validate_json(printed) == Profile.read(out)
+    assert Profile.read(out).find("latency").evidence == "emulated"
+    assert Profile.read(out).target.name == "nucleo-l4r5zi"
+
+
+@needs_qemu
+def test_the_command_line_keeps_what_was_measured_before_a_line_was_cut(built, board, run_cli, tmp_path):
+    qemu, port = board()
+    out = tmp_path / "profile.json"
+    killer = threading.Timer(6.0, qemu.stop)
+    killer.start()
+    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "1", "--out", out]
+    code, _, error = run_cli("measure", built[0], *options, "-q")
+    killer.join()
+    assert code == 2
+    assert error.count("error: ") == 1
+    assert "connection was lost" in error or "no answer" in error
+    assert 1 <= len(Profile.read(out).find("latency").samples) < 5
+
+
+@pytest.mark.parametrize("via", ["serial", "serial:", "usb:1", "serial:/dev/null/x"])
+def test_a_port_that_is_none(via, built, run_cli):
+    code, _, error = run_cli("measure", built[0], "--target", "nucleo-l4r5zi", "--via", via, "-q")
+    assert code == 2
+    assert error.count("\n") == 1
