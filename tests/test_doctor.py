@@ -122,3 +122,8 @@ def test_not_installed(monkeypatch):
     monkeypatch.setattr(doctor.metadata, "requires", requires)
     with pytest.raises(InputError, match="pip install edgegrow"):
         diagnose()
+
+
+def test_the_table_shows_extras_in_their_brackets(run_cli):
+    _, out, _ = run_cli("doctor")
+    assert "[legacy]" in "".join(out.split())

@@ -219,5 +219,6 @@ def doctor_table(checks: Sequence[Check]) -> RenderableType:
     table = _table(None, "<what", "<status", "<version", "<how to get it")
     for check in checks:
         status = Text(check.status, style=styles.get(check.status, ""))
-        table.add_row(check.name, status, check.version or "", check.remedy or "")
+        # As it is: rich would take the brackets of an extra for a style.
+        table.add_row(check.name, status, Text(check.version or ""), Text(check.remedy or ""))
     return table
