@@ -43,12 +43,11 @@ NETS = {
     "conv1d": "fashion-mnist",
     "dscnn": "fashion-mnist",
     "mobilenet": "fashion-mnist",
-    "resnet8": "digits",  # on larger images a Cortex-M0+ takes an hour to emulate
+    "resnet8": "fashion-mnist",
 }
 REFERENCE = {"kws_ref_model": keyword_inputs, "ad01_int8": machine_inputs}
 WHAT = {
     "fashion-mnist": "test images of Fashion-MNIST, 28x28",
-    "digits": "test images of digits, 8x8",
     "kws_ref_model": "MFCCs of recorded speech, 49x10",
     "ad01_int8": "log-mel frames of recorded speech, 5x128",
 }
