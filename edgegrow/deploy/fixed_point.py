@@ -106,6 +106,9 @@ def overflow(op: Operator) -> str | None:
             greatest = {Mul: 255**2, Relu: 255}.get(type(op), 255 * prod(op.inputs[0].shape[1:3]))
             fits = _fit(greatest, [rescaling(op)[1]])
         case Softmax():
+            # Each exponential is at most 2^19 of the sum's steps; the runtimes sum them in int32.
+            if op.output.shape[-1] >= 2**12:
+                return "its sums can overflow 32 bits: give it fewer than 4096 inputs a row"
             fits = 2**-25 <= source * op.beta <= 16
         case Logistic():
             fits = 2**-25 <= source <= 8

@@ -23,7 +23,7 @@ from edgegrow.deploy.foreign import (
 from edgegrow.deploy.graph import Graph, Tensor
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
-from edgegrow.errors import UnsupportedError
+from edgegrow.errors import InputError, UnsupportedError
 
 pytestmark = needs_compiler
 SHARES = float(np.float32(1 / 256)), -128
@@ -121,6 +121,15 @@ def test_shapes_equal_tflite_micro(tmp_path_factory, graph):
     write_c(graph, folder)
     outputs = Library(folder, graph, "-fsanitize=undefined", "-fsanitize-trap=undefined").run(q)
     np.testing.assert_array_equal(outputs, tflm(tflite_bytes(graph), q))
+
+
+def test_a_softmax_whose_sum_overflows_is_refused(tmp_path):
+    longest = one(Softmax, (1, 4095), 0.1, SHARES)
+    write_c(longest, tmp_path)
+    q = np.zeros((1, 4095), np.int8)  # all exponentials are the greatest
+    np.testing.assert_array_equal(Library(tmp_path, longest).run(q), simulate(longest, q))
+    with pytest.raises(InputError, match="overflow 32 bits"):
+        one(Softmax, (1, 4096), 0.1, SHARES)
 
 
 def test_more_axes_than_the_kernels_take(tmp_path):
