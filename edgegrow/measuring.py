@@ -145,6 +145,7 @@ def _emulate_tflite(path: Path, board: Board, target: Target, listener: Listener
     from edgegrow.deploy.read import read_tflite
     from edgegrow.deploy.simulate import simulate
     from edgegrow.measure.mcu.prediction import emulate_on
+    from edgegrow.working_memory import memory_figures
 
     graph = read_tflite(path)
     artifact = Artifact.of(path, path.read_bytes())
@@ -171,11 +172,12 @@ def _emulate_tflite(path: Path, board: Board, target: Target, listener: Listener
         identity=Identity(runtime="edgegrow", version=__version__),
         method="counted from the file's convolutions and linear layers",
     )
+    memory, unavailable = memory_figures(graph, path)
     return Profile(
         artifact=artifact,
         target=target.reference,
-        measurements=(*figures.measurements, macs),
-        unavailable=figures.unavailable,
+        measurements=(*figures.measurements, *memory, macs),
+        unavailable=(*figures.unavailable, *unavailable),
     )
 
 

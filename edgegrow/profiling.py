@@ -23,6 +23,7 @@ from edgegrow.measure.mcu.prediction import check_selftest, emulate_on
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
+from edgegrow.working_memory import memory_figures
 
 _SIMULATED = 500
 """Samples that the simulator takes at once."""
@@ -136,6 +137,7 @@ def _profile_package(
             f"package {path}: in the emulator its outputs are not the simulator's: report it to edgegrow, "
             f"with the package and {figures.emulation.identity.compiler}"
         )
+    memory, unavailable = memory_figures(graph, delivery.files["tflite"])
     agreed = Measurement(
         metric="agreement",
         value=1.0,
@@ -147,8 +149,8 @@ def _profile_package(
     return Profile(
         artifact=Artifact.of_package(path),
         target=target.reference,
-        measurements=(agreed, *counted, *figures.measurements),
-        unavailable=figures.unavailable,
+        measurements=(agreed, *counted, *figures.measurements, *memory),
+        unavailable=(*figures.unavailable, *unavailable),
     )
 
 

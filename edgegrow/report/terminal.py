@@ -26,6 +26,7 @@ _NAMES = {
     "latency": "latency",
     "load": "load time",
     "peak_memory": "memory of the process",
+    "tflm_arena": "TFLM's arena, 32 bits",
     "processor_operators": "operators left to the processor",
 }
 
