@@ -33,7 +33,7 @@ class CheckedCostModel(CostModel, Protocol):
         ...
 
     def recall(self, learnt: Mapping[str, Any]) -> None:
-        """Put it into the state that `learnt` was returned in."""
+        """Put it into the state that `learnt` was returned in; that before any check where it is empty."""
         ...
 
 

@@ -54,6 +54,36 @@ def grow(net, digits, limits, epochs=4.0, **options):
     return grower, grower.run(Progress()), notes
 
 
+class Dearer:
+    """Multiply-accumulates, of which every check finds more."""
+
+    def __init__(self):
+        self.factor = 1.0
+
+    def __call__(self, layers):
+        return {"macs": self.factor * count_macs(layers)}
+
+    def check(self, layers):
+        self.factor += 0.01
+        return self(layers)
+
+    def learnt(self):
+        return {"factor": self.factor}
+
+    def recall(self, learnt):
+        self.factor = learnt.get("factor", 1.0)
+
+
+def test_what_checks_have_taught_is_kept_and_taken_up_again(digits):
+    config, limits, training = GrowConfig(samples=128), {"macs": 8e3}, TrainConfig(epochs=1.0)
+    planted = plant_seed(load_net("mlp"), digits.input_shape, 10, Dearer(), limits, config.seed_fraction, 0)
+    first, second = Dearer(), Dearer()
+    progress = Grower(planted, digits, first, limits, training, config, 0, Notes()).run(Progress())
+    assert progress.learnt == first.learnt() != Dearer().learnt()
+    Grower(planted, digits, second, limits, training, config, 0, Notes()).run(progress)
+    assert second.learnt() == first.learnt()
+
+
 @pytest.mark.parametrize("limits", [{"macs": 40e3}, {"params": 2e3}, {"macs": 60e3, "params": 1e3}],
                          ids=lambda limits: "+".join(limits))  # fmt: skip
 def test_every_growth_step_keeps_the_budget_and_the_last_fills_it(digits, limits):

@@ -137,6 +137,25 @@ def test_nothing_is_chosen_where_the_target_refuses_everything(traced):
     assert checked
 
 
+@pytest.mark.parametrize(
+    ("shares", "kept"), [([0.9, 0.8, 1.1, 0.7], 0), ([0.7, 0.9, 0.8, 1.2], 1), ([0.7, 0.99], 1)]
+)
+def test_the_fullest_choice_that_keeps_the_limits_is_taken(traced, shares, kept):
+    limits = {"macs": 2.0 * costs(traced.shapes(traced.widths()))["macs"]}
+
+    class Told(Staircase):
+        def check(self, layers):
+            self.asked.append(layers)
+            self.factor += 0.1  # so that every choice is another
+            return {"macs": shares[len(self.asked) - 1] * limits["macs"]}
+
+    told = Told()
+    chosen, checked = select_checked(traced, indices_of(traced, random_eigenvalues(traced, 0)), told, limits)
+    assert [found["macs"] / limits["macs"] for found in checked] == pytest.approx(shares)
+    widths = {name: n + len(chosen.get(name, ())) for name, n in traced.widths().items()}
+    assert traced.shapes(widths) == told.asked[kept]
+
+
 def test_costs_that_cannot_be_checked_are_taken_at_their_word(traced):
     indices = indices_of(traced, random_eigenvalues(traced, 0))
     limits = {"macs": 1.5 * costs(traced.shapes(traced.widths()))["macs"], "params": 1e9}
