@@ -40,6 +40,8 @@ def test_every_budget_is_kept_and_the_scarcest_is_used(run):
     profile = Profile.read(run.folder.path / "profile.json")
     assert profile.find("agreement").value == 1
     assert profile.find("latency").error > 0
+    assert 0 <= profile.find("scratch").value <= profile.find("arena").value
+    assert profile.find("tflm_arena").value > profile.find("arena").value
     assert profile.artifact.format == "c"
     assert (run.folder.path / "c" / "src" / "model.c").is_file()
     assert (run.folder.path / "model.tflite").is_file()

@@ -63,7 +63,7 @@ def select_checked(
     if not isinstance(costs, CheckedCostModel):
         return select_splits(trace, indices, costs, limits), []
     best: dict[str, torch.Tensor] = {}
-    fullest = 0.0
+    fullest, learnt = 0.0, None
     checked: list[dict[str, float]] = []
     for _ in range(_CHECKS):
         chosen = select_splits(trace, indices, costs, limits)
@@ -74,9 +74,11 @@ def select_checked(
         checked.append(found)
         share = max(found[metric] / limit for metric, limit in limits.items())
         if fullest < share <= 1:
-            best, fullest = chosen, share
+            best, fullest, learnt = chosen, share, costs.learnt()
         if _FULL <= share <= 1:
             break
+    if learnt is not None:
+        costs.recall(learnt)  # the model agrees with the target where the network will be
     return best, checked
 
 

@@ -154,6 +154,20 @@ def test_the_fullest_choice_that_keeps_the_limits_is_taken(traced, shares, kept)
     assert [found["macs"] / limits["macs"] for found in checked] == pytest.approx(shares)
     widths = {name: n + len(chosen.get(name, ())) for name, n in traced.widths().items()}
     assert traced.shapes(widths) == told.asked[kept]
+    assert told.factor == pytest.approx(1.1 + 0.1 * kept), "the model is left as that choice has taught it"
+
+
+def test_the_same_choice_is_tried_twice_at_most(traced):
+    class Certain(Staircase):
+        def check(self, layers):
+            self.asked.append(layers)
+            return self(layers)
+
+    certain = Certain()
+    limits = {"macs": 1.02 * costs(traced.shapes(traced.widths()))["macs"]}
+    _, checked = select_checked(traced, indices_of(traced, random_eigenvalues(traced, 0)), certain, limits)
+    assert len(checked) == 1
+    assert len(certain.asked) <= 2
 
 
 def test_costs_that_cannot_be_checked_are_taken_at_their_word(traced):
