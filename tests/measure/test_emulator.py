@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import re
 import shutil
 import time
@@ -349,6 +350,21 @@ def test_a_package_with_its_sources_below(write):
 
 def test_a_model_that_fails(write):
     assert "model_invoke returned -3 for input 0" in fails(write("INVOKE { return -3; }"))
+
+
+def test_names_that_only_look_like_an_operators(write):
+    name = f"op_{'9' * 5000}_x"
+    package = write(f"APART void {name}(int8_t *o) {{ *o = 1; }} INVOKE {{ {name}(out); return 0; }}")
+    emulation = emulate(package, "cortex-m4", samples(1))
+    assert [work.name for work in emulation.operators] == ["model_invoke"]
+
+
+def test_what_is_no_file_is_not_compiled(write):
+    package = write("INVOKE { return 0; }")
+    (package / "folder.c").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(package / "pipe.c")
+    assert emulate(package, "cortex-m4", samples(1)).total.instructions
 
 
 def test_packages_that_cannot_be_built(write, tmp_path):

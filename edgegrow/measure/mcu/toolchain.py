@@ -201,7 +201,9 @@ def package_sources(package: Path) -> tuple[Path, tuple[Path, ...]]:
     if folder is None:
         hint = "give the folder that export --format c wrote"
         raise InputError(f"package {package}: it has no model.h: {hint}")
-    sources = tuple(sorted(path.resolve() for path in folder.rglob("*.c") if path.name not in SKIPPED))
+    # A pipe or a folder of such a name would hold the compiler up, or confuse it.
+    found = (path for path in folder.rglob("*.c") if path.is_file() and path.name not in SKIPPED)
+    sources = tuple(sorted(path.resolve() for path in found))
     if not sources:
         raise InputError(f"package {package}: it has no .c files")
     return folder, sources
