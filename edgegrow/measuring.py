@@ -117,6 +117,8 @@ def _in_emulator(path: Path, target: Target, _: str, options: Options, listener:
     )
     if path.is_dir():
         return _emulate_package(path, board, target, listener)
+    if not path.exists():
+        raise InputError(f"artifact {path}: no such file or folder: give a .tflite file, or a C package")
     if path.suffix.lower() != ".tflite":
         hint = "give a .tflite file, or a C package: the folder of export --format c"
         raise InputError(f"artifact {path}: target {target.name} cannot run it: {hint}")

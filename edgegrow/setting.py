@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from edgegrow.nets import load_net
 from edgegrow.profiling import profile_delivery
 from edgegrow.result import Run, write_profiles
 from edgegrow.run import RunFolder
-from edgegrow.targets import load_target
+from edgegrow.targets import Target, load_target
 from edgegrow.training import deterministic
 
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
@@ -48,7 +48,7 @@ class Setting:
     Attributes
     ----------
     target, limits, data, train_config
-        What the configuration names, resolved.
+        What the configuration names, resolved; a microcontroller's memory is a limit too.
     example : NetworkTrace
         The network as it comes, its weights random.
 
@@ -64,6 +64,7 @@ class Setting:
         self.limits = config.budget.limits
         if self.target.kind == "mcu":
             check_predictable(self.limits, self.target.board())
+            self.limits = _with_memory(self.limits, self.target)
         elif self.target.name == "host":
             check_predicted(self.limits, self.target.name)
         else:
@@ -170,3 +171,10 @@ class Setting:
         """Quantize a network and write its artifacts; see `edgegrow.delivery.deliver`."""
         samples = self.config.quantize.calibration_samples
         return deliver(trace, self.data, folder, formats, self.target, samples, library)
+
+
+def _with_memory(limits: Mapping[str, float], target: Target) -> dict[str, float]:
+    """Add what the target has of flash and RAM to the limits, where they do not ask for less."""
+    there = {"flash_bytes": target.memory.flash_bytes, "ram_bytes": target.memory.ram_bytes}
+    known = {metric: float(value) for metric, value in there.items() if value is not None}
+    return {**limits, **{metric: min(limits.get(metric, value), value) for metric, value in known.items()}}

@@ -29,7 +29,8 @@ from edgegrow.measure.protocol import TargetRef, Word, explain
 SOURCED = ("soc", "memory", "cost", "power")
 """Tables whose every number names its source."""
 
-Positive = Annotated[FiniteFloat, Field(gt=0)]
+# Products of a few such numbers stay finite.
+Positive = Annotated[FiniteFloat, Field(ge=1e-12, le=1e15)]
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -106,7 +107,7 @@ class Cost(_Frozen):
     latency_table: Word | None = None
     cycle_scale: Positive | None = None
     calibration: Word | None = None
-    error: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    error: Annotated[FiniteFloat, Field(ge=0, le=1e3)] | None = None
 
 
 class Power(_Frozen):
@@ -127,7 +128,7 @@ class Power(_Frozen):
     active_w: Positive | None = None
     pj_per_cycle: Positive | None = None
     idle_w: Annotated[FiniteFloat, Field(ge=0)] | None = None
-    error: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    error: Annotated[FiniteFloat, Field(ge=0, le=1e3)] | None = None
     conditions: Word | None = None
 
 
@@ -283,6 +284,8 @@ def load_target(name_or_path: str | Path) -> Target:
             hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(names)}, or a file NAME.toml"
             raise InputError(f"target {text}: unknown: {hint}")
         path = _folder() / f"{text}.toml"
+    if path.exists() and not path.is_file():
+        raise InputError(f"target {path}: it is no file: give a name, or a file NAME.toml")
     try:
         content = path.read_bytes()
     except OSError as error:

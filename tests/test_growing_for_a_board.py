@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_export_writes_what_the_run_has_written(run, run_cli, tmp_path):
     assert code == 0, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "model.tflite"]
     assert (tmp_path / "c/src/model.c").read_bytes() == (run.folder.path / "c/src/model.c").read_bytes()
+
+
+def test_the_boards_memory_is_a_limit_too(run_cli, tmp_path):
+    shown = run_cli("targets", "show", "nucleo-l4r5zi")[1]
+    target = tmp_path / "small.toml"
+    target.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 16000", shown))
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    # The budget asks for more than there is.
+    code, _, err = run_cli("grow", "--net", "mlp", "--target", target, "--budget", "macs=30k,flash=1MB",
+                           "--epochs", "3", "--out", tmp_path / "run", *settings, "-q")  # fmt: skip
+    assert code == 0, err
+    profile = Profile.read(tmp_path / "run" / "profile.json")
+    assert 12000 < profile.find("flash").value <= 16000
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,8 @@ def test_targets_are_frozen(tmp_path):
         ("80000000", '"80 MHz"', "soc.clock_hz"),
         ("80000000", "nan", "soc.clock_hz"),
         ("80000000", "-1", "soc.clock_hz"),
+        ("80000000", "1e-300", "soc.clock_hz"),
+        ("80000000", "1e300", "soc.clock_hz"),
         ("655360", "655360.5", "memory.ram_bytes"),
         ("655360", "true", "memory.ram_bytes"),
         ('"mcu"', '"toaster"', "kind"),
@@ -152,6 +154,8 @@ def test_unknown_names_and_files(tmp_path):
     assert "No such file" in refused("nowhere/board")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     assert "not TOML" in refused(tmp_path / "binary.toml")
+    assert "no file" in refused("/dev/zero")
+    assert "no file" in refused(tmp_path)
 
 
 def test_published_schema_is_the_models():

@@ -135,7 +135,8 @@ def plant_seed(
         size = f"at widths {', '.join(map(str, chosen))}" if chosen else "as it is built"
         raise InputError(
             f"budget {metric}: impossible: net {net.name} {size} needs {format_quantity(metric, needed)}, "
-            f"the budget is {format_quantity(metric, limit)}: raise the budget or choose a smaller --net"
+            f"the limit is {format_quantity(metric, limit)}: raise the budget, or choose a smaller --net "
+            "or another --target"
         )
     if not planted.growable:
         reasons = "; ".join(f"{group.name}: {group.fixed}" for group in planted.groups)

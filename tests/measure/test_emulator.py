@@ -1,12 +1,16 @@
+import contextlib
 import importlib.util
+import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgegrow.errors import InputError
+from edgegrow.measure.mcu import toolchain
 from edgegrow.measure.mcu.cores import CORES, find_core
 from edgegrow.measure.mcu.emulator import emulate
 from edgegrow.measure.mcu.figures import profile_measurements
@@ -349,6 +353,41 @@ def test_a_package_with_its_sources_below(write):
 
 def test_a_model_that_fails(write):
     assert "model_invoke returned -3 for input 0" in fails(write("INVOKE { return -3; }"))
+
+
+def test_names_that_only_look_like_an_operators(write):
+    name = f"op_{'9' * 5000}_x"
+    package = write(f"APART void {name}(int8_t *o) {{ *o = 1; }} INVOKE {{ {name}(out); return 0; }}")
+    emulation = emulate(package, "cortex-m4", samples(1))
+    assert [work.name for work in emulation.operators] == ["model_invoke"]
+
+
+def test_what_is_no_file_is_not_compiled(write):
+    package = write("INVOKE { return 0; }")
+    (package / "folder.c").mkdir()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(package / "pipe.c")
+    assert emulate(package, "cortex-m4", samples(1)).total.instructions
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_compiler_that_takes_too_long_leaves_nothing_running(write, monkeypatch):
+    levels = "".join(f"#define A{i} {f'A{i - 1} ' * 10}\n" for i in range(1, 10))
+    package = write(f"#define A0 +1\n{levels}INVOKE {{ return 0 A9; }}")
+    toolchain.find_compiler("zig")  # asks for its version, within the usual time
+    monkeypatch.setattr(toolchain, "COMPILE_SECONDS", 3)
+    assert "the compiler took longer than 3 s" in fails(package)
+    source = str(package / "model.c").encode()
+    deadline = time.monotonic() + 10
+    while any(source in command for command in _commands()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _commands():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def test_packages_that_cannot_be_built(write, tmp_path):

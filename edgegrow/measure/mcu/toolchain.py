@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +23,9 @@ RESOURCES = Path(__file__).parent / "resources"
 
 COMPILE_SECONDS = 300
 """Time that one call of a compiler may take; zig builds its run-time library the first time."""
+
+COMPILE_BYTES = 2**32
+"""Address space of a compiler: without a bound, a few lines of macros take all memory."""
 
 # No -ffreestanding: it would turn every memcpy of four bytes into a call.
 FLAGS = (
@@ -201,7 +207,9 @@ def package_sources(package: Path) -> tuple[Path, tuple[Path, ...]]:
     if folder is None:
         hint = "give the folder that export --format c wrote"
         raise InputError(f"package {package}: it has no model.h: {hint}")
-    sources = tuple(sorted(path.resolve() for path in folder.rglob("*.c") if path.name not in SKIPPED))
+    # A pipe or a folder of such a name would hold the compiler up, or confuse it.
+    found = (path for path in folder.rglob("*.c") if path.is_file() and path.name not in SKIPPED)
+    sources = tuple(sorted(path.resolve() for path in found))
     if not sources:
         raise InputError(f"package {package}: it has no .c files")
     return folder, sources
@@ -218,23 +226,49 @@ def package_kernels(package: Path) -> str | None:
 def _call(command: Sequence[str], what: str, folder: Path | None = None) -> str:
     """Run a compiler; `what` it is for starts the message of an error."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=COMPILE_SECONDS,
-            check=False,
+            start_new_session=True,
         )
     except OSError as error:
         raise InputError(f"{what}: cannot run {command[0]}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{what}: the compiler took longer than {COMPILE_SECONDS} s") from error
-    if done.returncode:
-        raise InputError(f"{what}: it does not compile: {_first_error(done.stderr)}")
-    return done.stdout
+    with process:
+        try:
+            _limit_memory(process.pid)
+            out, err = process.communicate(timeout=COMPILE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise InputError(f"{what}: the compiler took longer than {COMPILE_SECONDS} s") from error
+        finally:
+            if process.returncode is None:
+                _end_all(process)
+    if process.returncode:
+        raise InputError(f"{what}: it does not compile: {_first_error(err)}")
+    return out
+
+
+def _limit_memory(process_id: int) -> None:
+    """Bound what a compiler and the programs that it starts may take, each for itself."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    with suppress(ProcessLookupError):  # it has ended already
+        resource.prlimit(process_id, resource.RLIMIT_AS, (COMPILE_BYTES, COMPILE_BYTES))
+
+
+def _end_all(process: subprocess.Popen[str]) -> None:
+    """End a compiler with the programs that it has started: they share its session."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _first_error(text: str) -> str:

@@ -12,7 +12,7 @@ from edgegrow.measure.mcu.elf import Elf
 from edgegrow.measure.mcu.toolchain import Firmware
 
 # Gcc appends to the name of a function that it has made for particular arguments.
-OPERATOR = re.compile(r"(op_(\d+)_\w+)(?:\.(?:isra|constprop)\.\d+)*")
+OPERATOR = re.compile(r"(op_(\d{1,9})_\w+)(?:\.(?:isra|constprop)\.\d+)*")
 """Names of the functions whose work is counted apart, with all that they call."""
 
 REST = "model_invoke"
