@@ -9,7 +9,7 @@ import torch
 from tflite_micro import runtime
 
 from edgegrow.cost.memory import ALIGNMENT, plan_arena
-from edgegrow.deploy.graph import Add, Graph, Operator, Tensor
+from edgegrow.deploy.graph import Add, Concatenation, Graph, Operator, Tensor
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
@@ -115,3 +115,14 @@ def test_outputs_in_the_place_of_inputs():
         }
         contents[start] = op.output.name
     assert plan_arena(graph, in_place=[graph.output.name]) == bare
+
+
+def test_a_larger_output_has_a_place_of_its_own():
+    tensors = [Tensor(f"t{i}", (1, features), 1.0) for i, features in enumerate((16, 16, 32, 32))]
+    operators: tuple[Operator, ...] = (
+        Add("first", (tensors[0], tensors[0]), tensors[1]),
+        Concatenation("twice", (tensors[1], tensors[1]), tensors[2], 1),
+        Add("last", (tensors[2], tensors[2]), tensors[3]),
+    )
+    plan = plan_arena(Graph(tensors[0], tensors[-1], operators), in_place=["t2"])
+    assert plan.offsets["t1"] + 16 <= plan.offsets["t2"] or plan.offsets["t2"] + 32 <= plan.offsets["t1"]

@@ -34,6 +34,10 @@ ODD = {
     "depthwise, multiplier 3": Layers(6, 7, 2).conv(6, (5, 4), (1, 1), "VALID", depthwise=True),
     "depthwise, 2 x 2": Layers(6, 7, 3).conv(3, (2, 2), (3, 1), depthwise=True),
     "depthwise, several bands": Layers(60, 50, 2).conv(2, (3, 3), depthwise=True),
+    "depthwise, several bands, between others": Layers(60, 50, 2)
+    .conv(2, (1, 1))
+    .conv(2, (3, 3), depthwise=True)
+    .conv(2, (1, 1)),
     "depthwise, several bands, stride 2": Layers(60, 51, 1).conv(2, (5, 5), (2, 2), depthwise=True),
     "relu with another zero point": Layers(5, 5, 4).conv(8, (3, 3), activation="relu", zero_point=-60),
     "relu6 with another zero point": Layers(5, 5, 4).conv(8, (3, 3), activation="relu6", zero_point=-100),
