@@ -20,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from micro import micro
 from recordings import keyword_inputs, machine_inputs
 from results import table, write_results
-from tflite_micro import runtime
 
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Split
@@ -99,17 +99,6 @@ def cases(models: Path) -> Iterator[Case]:
     deterministic(threads=1)
     for name, dataset in NETS.items():
         yield own(name, dataset)
-
-
-def micro(model: bytes, q: np.ndarray) -> np.ndarray:
-    """Run tflite-micro on int8 samples ``(n, ...)``, one at a time: outputs int8 ``(n, outputs)``."""
-    interpreter = runtime.Interpreter.from_bytes(model)
-    outputs = []
-    for sample in q:
-        interpreter.set_input(sample[None], 0)
-        interpreter.invoke()
-        outputs.append(interpreter.get_output(0).reshape(-1).copy())
-    return np.array(outputs)
 
 
 def emulated(package: Path, core: str, inputs: np.ndarray) -> Emulation:

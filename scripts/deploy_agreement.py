@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import tflite
+from micro import micro
 from results import table, write_results
-from tflite_micro import runtime
 
 from edgegrow import api
 from edgegrow.config import Budget, resolve_config
@@ -46,17 +46,6 @@ def as_signals(folder: Path) -> Path:
         y = np.concatenate([data.train.y, data.validation.y])
         np.savez(file, x=x, y=y, x_test=data.test.x[:, 0], y_test=data.test.y, layout="ncl")
     return file
-
-
-def micro(model: bytes, q: np.ndarray) -> np.ndarray:
-    """Run tflite-micro on int8 samples ``(n, ...)``, one at a time: outputs int8 ``(n, classes)``."""
-    interpreter = runtime.Interpreter.from_bytes(model)
-    outputs = []
-    for sample in q:
-        interpreter.set_input(sample[None], 0)
-        interpreter.invoke()
-        outputs.append(interpreter.get_output(0).reshape(-1).copy())
-    return np.array(outputs)
 
 
 def operators(model: bytes) -> list[str]:

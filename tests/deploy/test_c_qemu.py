@@ -34,6 +34,7 @@ LAYERS = {
     "depthwise, stride 2": Layers(9, 8, 6).conv(6, (3, 3), (2, 2), depthwise=True),
     "depthwise, multiplier 3": Layers(6, 7, 2).conv(6, (5, 4), (1, 1), "VALID", depthwise=True),
     "depthwise, gains above 1": Layers(5, 6, 4).conv(4, (3, 3), depthwise=True, gain=400.0),
+    "depthwise, more channels than 16 bits reach": Layers(1, 8, 9364).conv(9364, (1, 2), depthwise=True),
     "linear": Layers(37).linear(11),
     "linear of whole eights": Layers(48).linear(8, activation="relu"),
     "linear, sums of 25 bits": Layers(3000).linear(4, spread=1000),
@@ -83,7 +84,8 @@ def test_qemu_gives_what_unicorn_gives(core, tmp_path):
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_on_a_cortex_m55(name, tmp_path):
     q, expected = package(LAYERS[name], tmp_path, 4)
-    np.testing.assert_array_equal(emulate(tmp_path, "Cortex-M55", q, emulator="qemu").outputs, expected)
+    emulation = emulate(tmp_path, "Cortex-M55", q, emulator="qemu", ram_bytes=2**20)
+    np.testing.assert_array_equal(emulation.outputs, expected)
 
 
 def test_vectors_pay(tmp_path):

@@ -294,6 +294,8 @@ def test_an_endless_loop(write, core):
     ("body", "said"),
     [
         ("*(volatile int *)0xdeadbee0 = 1;", "wrote to 0xdeadbee0 in model_invoke"),
+        # In RAM that the firmware does not say it takes.
+        ("*(volatile int *)0x20010000 = 1;", "wrote to 0x20010000 in model_invoke"),
         ("return *(volatile int *)0x70000000;", "read from 0x70000000 in model_invoke"),
         ("*(volatile int8_t *)(uintptr_t)model_invoke = 1;", r"wrote to 0x\w+ in model_invoke"),
         ("((void (*)(void))0x40000001)();", "jumped to 0x4000000[01] "),

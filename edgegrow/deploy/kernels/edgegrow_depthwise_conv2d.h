@@ -39,19 +39,20 @@ EDGEGROW_KERNEL void depthwise_band(const struct depthwise_conv2d *d, const int8
         for (int i = 0; i < d->left; i++) {
             *to++ = d->zero;
         }
+        int x = 0;
 #if EDGEGROW_MVE
-        if (inside) {
+        if (inside && d->in_channels <= MVE_GATHER_STRIDE) {
             const int room = (int)(band + d->band_width - to);
             const int count = room < d->in_width ? room : d->in_width;
             mve_gather(to, from, d->in_channels, count);
             to += count;
+            x = d->in_width;
         }
-#else
-        for (int x = 0; inside && x < d->in_width && to < band + d->band_width; x++) {
+#endif
+        for (; inside && x < d->in_width && to < band + d->band_width; x++) {
             *to++ = *from;
             from += d->in_channels;
         }
-#endif
         while (to < band + d->band_width) {
             *to++ = d->zero;
         }

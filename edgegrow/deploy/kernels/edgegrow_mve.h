@@ -107,7 +107,10 @@ EDGEGROW_KERNEL void mve_channels(int packed, int per_channel, struct pair ab, s
     vstrbq_p_s32(out, mve_outputs(sums, mve_scales(scales, per_channel, lanes), output), lanes);
 }
 
-/* Every `stride`-th of a row's bytes, widened. */
+/* Eight of them must lie within 16 bits of the first. */
+#define MVE_GATHER_STRIDE (UINT16_MAX / 7)
+
+/* Every `stride`-th of a row's bytes, widened; the stride is at most MVE_GATHER_STRIDE. */
 EDGEGROW_KERNEL void mve_gather(int16_t *to, const int8_t *from, int stride, int count) {
     const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)stride);
     for (int i = 0; i < count; i += 8) {

@@ -229,7 +229,8 @@ def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
         "strict": find_strict(firmware) if core.isa == "thumb" and core.name != ARMV6M else [],
         "model": core.model,
         "flash": {"base": core.flash_base, "bytes": firmware.flash_bytes},
-        "ram": {"base": core.ram_base, "bytes": firmware.ram_bytes},
+        # No more than it was linked with: what it takes besides is seen, not left out of its figure.
+        "ram": {"base": core.ram_base, "bytes": _ram_end(firmware) - core.ram_base},
         "segments": [s.load_address for s in firmware.elf.segments if s.content],
         "entry": symbols["edgegrow_entry" if core.isa == "riscv" else "edgegrow_start"].address,
         "ready": symbols["edgegrow_ready"].address,
@@ -243,6 +244,13 @@ def _request(firmware: Firmware, operators: list[int]) -> dict[str, Any]:
         "stack_bytes": firmware.stack_bytes,
         "operators": operators,
     }
+
+
+def _ram_end(firmware: Firmware) -> int:
+    """Where the stack and the variables of a firmware end."""
+    ram = range(firmware.core.ram_base, firmware.core.ram_base + firmware.ram_bytes)
+    ends = (s.address + s.size_bytes for s in firmware.elf.segments if s.address in ram)
+    return max(ends, default=ram.start + firmware.stack_bytes)
 
 
 def _segments(firmware: Firmware) -> list[np.ndarray]:

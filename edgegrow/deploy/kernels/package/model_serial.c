@@ -188,6 +188,7 @@ static void infer(struct session *s, const char *arguments) {
         refuse(s, "infer: there is no input, db load first");
         return;
     }
+    s->has_output = 0; /* what fails midway leaves none */
     reply_number(s, "m-warmup-start-", warmups);
     int failed = invoke(warmups);
     say(s, "m-warmup-done\r\n");
