@@ -20,6 +20,10 @@ for name in ("ziglang", "unicorn", "capstone"):
         pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 
+OF_THE_FILE = {"macs", "scratch", "tflm_arena"}
+"""What a package does not tell."""
+
+
 # This network on a Cortex-M4 is one that unicorn 2.1.4 gets wrong with hooks of reads and writes together.
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
@@ -58,7 +62,7 @@ def test_a_board_whose_time_and_power_are_known(model, measure):
         "instructions", "flash", "ram", "arena", "stack",
     }  # fmt: skip
     assert {name for name, kind in evidence.items() if kind == "predicted"} == {
-        "latency", "energy", "cycles", "macs",
+        "latency", "energy", "cycles", "macs", "scratch", "tflm_arena",
     }  # fmt: skip
     assert latency.error == target.cost.error > 0
     assert energy.error == pytest.approx(target.cost.error + target.power.error)
@@ -70,6 +74,7 @@ def test_a_board_whose_time_and_power_are_known(model, measure):
     assert target.cost.calibration in latency.method
     assert target.power.conditions in energy.method
     assert found["macs"].value == graph.macs
+    assert 0 < found["scratch"].value < found["arena"].value < found["tflm_arena"].value
     assert profile.unavailable == ()
     rows = [m.value for name, m in found.items() if name.startswith("instructions:")]
     assert len(rows) == len(graph.operators) + 1
@@ -82,7 +87,7 @@ def test_a_package_takes_what_its_file_takes(model, measure):
     for artifact in (folder / "model.tflite", folder / "c"):
         profile, err = measure(artifact, "--target", "nrf5340dk", "--via", "emulator")
         assert err == ""
-        counts.append({m.metric: m.value for m in profile.measurements if m.metric != "macs"})
+        counts.append({m.metric: m.value for m in profile.measurements if m.metric not in OF_THE_FILE})
         assert [missing.metric for missing in profile.unavailable] == ["energy"]
         assert "power" in profile.unavailable[0].reason
     assert counts[0] == counts[1]
