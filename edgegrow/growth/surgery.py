@@ -72,6 +72,7 @@ def take_channels(
     index: torch.Tensor,
     column_factor: torch.Tensor,
     state: Momenta | None = None,
+    column_momentum_factor: torch.Tensor | None = None,
 ) -> None:
     """Give a group the channels ``index`` of its present ones, in that order.
 
@@ -91,6 +92,8 @@ def take_channels(
         factors of all copies of a channel sum to 1.
     state : mapping, optional
         The optimiser's ``state``.
+    column_momentum_factor : torch.Tensor, optional
+        ``(m,)``, what the momentum of each new channel's outgoing weights is multiplied by; 1 if omitted.
     """
     state = {} if state is None else state
     width = len(index)
@@ -119,7 +122,10 @@ def take_channels(
         layer = trace.module(consumer.name)
         expanded = consumer.expand(index)
         factor = column_factor.repeat_interleave(consumer.columns)
-        _take(layer.weight, expanded, 1, state, factor=factor)  # type: ignore[arg-type]
+        momentum = column_momentum_factor
+        if momentum is not None:
+            momentum = momentum.repeat_interleave(consumer.columns)
+        _take(layer.weight, expanded, 1, state, factor, momentum)  # type: ignore[arg-type]
         if isinstance(layer, nn.Linear):
             layer.in_features = len(expanded)
         else:
@@ -171,6 +177,106 @@ def split_channels(
                 halves = factor.repeat_interleave(consumer.columns)
                 directions[weight] = _taken(directions[weight], columns, 1, halves)
     return directions
+
+
+def fresh_filters(
+    trace: NetworkTrace, group: ChannelGroup, count: int, generator: torch.Generator
+) -> list[torch.Tensor]:
+    """Draw filters for new channels of a group, as long as its present filters are on average.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The network that `group` belongs to.
+    group : ChannelGroup
+        A growable group.
+    count : int
+        New channels.
+    generator : torch.Generator
+        For the directions, which are uniform on the sphere.
+
+    Returns
+    -------
+    list of torch.Tensor
+        ``(count, ...)`` for each of ``group.filtered``: what `add_channels` takes.
+    """
+    filters = []
+    for name in group.filtered:
+        weight: torch.Tensor = trace.module(name).weight.detach()
+        drawn = torch.randn(count, *weight.shape[1:], generator=generator).to(weight)
+        wanted = weight.flatten(1).norm(dim=1).mean()
+        lengths = drawn.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
+        filters.append(drawn * wanted / lengths)
+    return filters
+
+
+@torch.no_grad()
+def add_channels(
+    trace: NetworkTrace, group: ChannelGroup, filters: Sequence[torch.Tensor], state: Momenta | None = None
+) -> None:
+    """Give a group new channels that nothing reads yet: the function stays as it is.
+
+    Biases are 0 and batch norms are at ``gamma = 1``, ``beta = 0``, with statistics estimated from those of
+    the present channels; outgoing weights and all momentum are 0.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The network; changed in place. New channels come after the present ones.
+    group : ChannelGroup
+        A growable group.
+    filters : sequence of torch.Tensor
+        For each of ``group.filtered``: ``(m, ...)`` in the shape of its filters, as
+        `ChannelSplit.directions` are; of `fresh_filters`, for one.
+    state : mapping, optional
+        The optimiser's ``state``.
+    """
+    count = len(filters[0])
+    layer_of = {layer.norm: layer.shape.name for layer in trace.layers if layer.norm}
+    added = dict(zip(group.filtered, filters, strict=True))
+    statistics = {
+        name: _new_statistics(trace, name, layer_of.get(name), added)
+        for name in group.norms
+        if trace.module(name).running_mean is not None
+    }
+    width = len(trace.module(group.producers[0]).weight)  # type: ignore[arg-type]
+    index = torch.cat([torch.arange(width), torch.zeros(count, dtype=torch.long)])
+    present = (torch.arange(width + count) < width).float()
+    take_channels(trace, group, index, present, state, column_momentum_factor=present)
+    for name, rows in added.items():
+        layer = trace.module(name)
+        layer.weight[width:] = rows
+        if layer.bias is not None:
+            layer.bias[width:] = 0.0
+    for name in group.norms:
+        norm = trace.module(name)
+        if norm.weight is not None:
+            norm.weight[width:], norm.bias[width:] = 1.0, 0.0
+        if name in statistics:
+            norm.running_mean[width:], norm.running_var[width:] = statistics[name]
+
+
+def _new_statistics(
+    trace: NetworkTrace, norm_name: str, layer_name: str | None, added: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Estimate the running mean and variance ``(m,)`` of a batch norm's new channels.
+
+    What a layer with filters ``w`` makes has mean ``w'E[x]`` and variance ``w'Cov[x]w``. ``E[x]`` is the
+    shortest one that gives the present means, and ``Cov[x]`` the multiple of the identity that fits best on
+    average. A norm that follows no layer directly takes the averages over its channels.
+    """
+    norm = trace.module(norm_name)
+    mean: torch.Tensor = norm.running_mean  # type: ignore[assignment]
+    variance: torch.Tensor = norm.running_var  # type: ignore[assignment]
+    if layer_name is None or layer_name not in added:
+        count = len(next(iter(added.values())))
+        return mean.mean().expand(count), variance.mean().expand(count)
+    layer = trace.module(layer_name)
+    weight: torch.Tensor = layer.weight.flatten(1)
+    fresh = added[layer_name].flatten(1)
+    centred = mean if layer.bias is None else mean - layer.bias  # type: ignore[operator]
+    spread = (variance / weight.square().sum(1).clamp_min(1e-12)).mean()
+    return fresh @ (torch.linalg.pinv(weight) @ centred), fresh.square().sum(1) * spread
 
 
 def resize(trace: NetworkTrace, widths: Mapping[str, int]) -> None:

@@ -10,7 +10,9 @@ from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.growth.groups import trace
 from edgegrow.growth.surgery import (
     ChannelSplit,
+    add_channels,
     filter_norms,
+    fresh_filters,
     rescale_filters,
     resize,
     split_channels,
@@ -187,3 +189,55 @@ def test_a_resized_network_takes_the_weights_of_a_grown_one(name, digits):
     other.graph.eval()
     with torch.no_grad():
         torch.testing.assert_close(other.graph(x), module(x))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_new_channels_keep_the_function_and_learn(name, digits):
+    module, optimizer, (x, y) = trained(name, digits)
+    traced = trace(module, INPUTS[name])
+    module.eval()
+    with torch.no_grad():
+        before = module(x)
+    widths = traced.widths()
+    rng = torch.Generator().manual_seed(0)
+    for group in traced.growable:
+        add_channels(traced, group, fresh_filters(traced, group, 3, rng), optimizer.state)
+    assert traced.widths() == {group: n + 3 for group, n in widths.items()}
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), before, rtol=1e-5, atol=1e-5)
+    for parameter, own in optimizer.state.items():
+        assert own["momentum_buffer"].shape == parameter.shape
+    fit(module, x, y, steps=3)
+    first = traced.growable[0]
+    columns = traced.module(first.consumers[0].name).weight[:, widths[first.name]]
+    assert columns.abs().sum() > 0
+
+
+def test_new_filters_are_as_long_as_present_ones():
+    traced = trace(build("dscnn"), INPUTS["dscnn"])
+    group = traced.growable[0]
+    filters = fresh_filters(traced, group, 5, torch.Generator().manual_seed(0))
+    for name, rows in zip(group.filtered, filters, strict=True):
+        present = traced.module(name).weight.flatten(1).norm(dim=1).mean()
+        torch.testing.assert_close(rows.flatten(1).norm(dim=1), present.expand(5))
+
+
+def test_new_channels_have_batch_norm_statistics_that_fit(digits):
+    """With as many filters as taps the mean is exact; the variance has the right size."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 3), torch.nn.BatchNorm2d(16), torch.nn.ReLU(), torch.nn.Conv2d(16, 4, 1)
+    )
+    x, _ = samples("dscnn", digits, 128)
+    norm = module[1]
+    norm.momentum = None
+    module(x)
+    traced = trace(module, (1, 8, 8))
+    group = traced.growable[0]
+    add_channels(traced, group, fresh_filters(traced, group, 6, torch.Generator().manual_seed(0)))
+    estimated = norm.running_mean[16:].clone(), norm.running_var[16:].clone()
+    with torch.no_grad():
+        made = module[0](x)[:, 16:]
+    torch.testing.assert_close(estimated[0], made.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    ratio = estimated[1] / made.var((0, 2, 3))
+    assert ratio.log().abs().max() < 1.5
