@@ -2,9 +2,9 @@
 
 A *layout* tells what lies along one dimension of a weight: pieces, one after another, each of which is the
 channels of one group in order, a channel taking some consecutive columns. Concatenation puts pieces side by
-side; flattening gives a channel many columns; the halves of a chunk or the groups of a grouped convolution are
-the same group's piece again and again. As pieces grow, those behind them move: so a place is never written
-down, and is found from the groups' present widths whenever it is needed.
+side; flattening gives a channel many columns; the halves of a chunk, or the groups of a grouped convolution,
+are the same group's piece again and again. As pieces grow, those behind them move: so a place is never
+written down, and is found from the groups' present widths whenever it is needed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ChannelGroup:
         """One line: what grows with what."""
         made = [_times(name, rows) for name, rows in zip(self.filtered, self.rows, strict=True)]
         producers, depthwise = made[: len(self.producers)], made[len(self.producers) :]
-        parts = [f"made by {', '.join(producers) or 'the input'}"]
+        parts = [f"made by {', '.join(producers) or 'no layer'}"]
         if self.norms:
             parts.append(f"through {', '.join(self.norms)}")
         if depthwise:

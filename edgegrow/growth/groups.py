@@ -2,7 +2,7 @@
 
 A group is one channel axis and all that carries it: the *producers* whose filters make its channels, the
 *norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. Groups are
-found by following channels through the graph that torch.fx traces (`edgegrow.growth.follow`), and each is
+found by following channels through the graph that torch.fx traces (`edgegrow.growth.tracing.follow`), and each is
 then tried on a copy of the network; nothing is written per network, and a group can be printed before
 anything changes.
 """
@@ -17,11 +17,12 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from edgegrow.errors import UnsupportedError, reason
-from edgegrow.growth.axes import Axes, Run, Runs
+from edgegrow.growth.tracing.axes import Axes, Runs
 from edgegrow.growth.channels import ChannelGroup, Consumer, Layer, Layout, NetworkTrace, Piece
-from edgegrow.growth.follow import Call, Follower, Member
-from edgegrow.growth.operations import DROPOUTS
+from edgegrow.growth.tracing.follow import follow
+from edgegrow.growth.tracing.operations import DROPOUTS
 from edgegrow.growth.trial import refused_groups
+from edgegrow.growth.tracing.walk import Call, Walk
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
 
@@ -82,11 +83,10 @@ def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: s
                 f"network {name}: {called} is called as a function, which stays on when "
                 "traced: make it an nn.Dropout module"
             )
-    follower = Follower(graph)
-    follower.run()
-    if not follower.calls:
+    walk = follow(graph)
+    if not walk.calls:
         raise UnsupportedError(f"network {name}: it has no convolution or linear layer")
-    found = _Naming(follower).trace()
+    found = _Naming(walk).trace()
     refused = refused_groups(found, samples)
     groups = tuple(replace(g, fixed=g.fixed or refused.get(g.name, "")) for g in found.groups)
     return replace(found, groups=groups)
@@ -99,9 +99,7 @@ def _samples(module: nn.Module, input_shape: Shapes) -> list[torch.Tensor]:
     return [torch.randn(2, *shape, generator=rng).to(like) for shape in shapes]  # type: ignore[misc]
 
 
-def _propagate(
-    graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str
-) -> None:
+def _propagate(graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str) -> None:
     training = module.training
     module.eval()
     graph.eval()
@@ -122,17 +120,17 @@ def _propagate(
 class _Naming:
     """Gives the axes that were followed their names, and puts the trace together."""
 
-    def __init__(self, follower: Follower) -> None:
-        self.follower, self.axes = follower, follower.axes
+    def __init__(self, walk: Walk) -> None:
+        self.walk, self.axes = walk, walk.axes
         self.names = self._names()
 
     def trace(self) -> NetworkTrace:
-        members = self.follower.members
+        members = self.walk.members
         sizes = {name: self.axes.width(axis) for axis, name in self.names.items()}
-        norms = _following_norms(self.follower, self.axes)
+        norms = _following_norms(self.walk, self.axes)
         return NetworkTrace(
-            self.follower.graph,
-            tuple(self._layer(call, norms) for call in self.follower.calls),
+            self.walk.graph,
+            tuple(self._layer(call, norms) for call in self.walk.calls),
             tuple(self._group(axis) for axis in self.names),
             {name: self._layout(member.rows) for name, member in members.items()},
             {name: self._layout(member.columns) for name, member in members.items() if member.columns},
@@ -144,19 +142,19 @@ class _Naming:
         """Name every axis that a layer reads or makes, in the order of execution."""
         resolve = self.axes.resolve
         made, read, inputs = dict[int, str](), dict[int, str](), dict[int, str]()
-        for name, member in self.follower.members.items():
+        for name, member in self.walk.members.items():
             if member.role == "producer":
                 for axis in dict.fromkeys(run.axis for run in resolve(member.rows)):
                     made.setdefault(axis, name)
-        for call in self.follower.calls:
+        for call in self.walk.calls:
             for run in resolve(call.reads + call.makes + sum(call.beside, ())):
                 read.setdefault(run.axis, call.shape.name)
-        for name, member in self.follower.members.items():
+        for name, member in self.walk.members.items():
             for run in resolve((member.columns or ()) + member.rows):
                 read.setdefault(run.axis, name)
-        for name, layout in self.follower.inputs.items():
+        for name, layout in self.walk.inputs.items():
             for run in resolve(layout):
-                inputs[run.axis] = "input" if len(self.follower.inputs) == 1 else name
+                inputs[run.axis] = "input" if len(self.walk.inputs) == 1 else name
         names: dict[int, str] = {}
         for axis, reader in read.items():
             base = made.get(axis) or inputs.get(axis) or f"input of {reader}"
@@ -177,12 +175,12 @@ class _Naming:
             return sum(run.columns for run in self.axes.resolve(layout or ()) if run.axis == axis)
 
         def carriers(role: str) -> dict[str, int]:
-            members = self.follower.members
+            members = self.walk.members
             found = {name: columns(member.rows) for name, member in members.items() if member.role == role}
             return {name: rows for name, rows in found.items() if rows}
 
         producers, depthwise = carriers("producer"), carriers("depthwise")
-        read = {name: columns(member.columns) for name, member in self.follower.members.items()}
+        read = {name: columns(member.columns) for name, member in self.walk.members.items()}
         consumers = tuple(Consumer(name, count) for name, count in read.items() if count)
         fixed = self.axes.reason(axis)
         if not fixed and not producers:
@@ -200,13 +198,13 @@ class _Naming:
         )
 
 
-def _following_norms(follower: Follower, axes: Axes) -> dict[str, str]:
+def _following_norms(walk: Walk, axes: Axes) -> dict[str, str]:
     """Batch norms that directly follow a layer wherever it is called, and nothing else does, by its path."""
-    calls = [node for node in follower.graph.graph.nodes if node.op == "call_module"]
+    calls = [node for node in walk.graph.graph.nodes if node.op == "call_module"]
     sources: dict[str, set[str]] = {}
     followers: dict[str, set[str]] = {}
     for node in calls:
-        module = follower.graph.get_submodule(str(node.target))
+        module = walk.graph.get_submodule(str(node.target))
         before = node.all_input_nodes[0] if node.all_input_nodes else None
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is not None:
             direct = before is not None and before.op == "call_module" and len(before.users) == 1
@@ -218,7 +216,7 @@ def _following_norms(follower: Follower, axes: Axes) -> dict[str, str]:
     found = {}
     for norm, layers in sources.items():
         (layer, *others) = layers
-        member, own = follower.members.get(layer), follower.members.get(norm)
+        member, own = walk.members.get(layer), walk.members.get(norm)
         if others or member is None or own is None or followers[layer] != {norm}:
             continue
         if axes.resolve(member.rows) == axes.resolve(own.rows):

@@ -210,13 +210,13 @@ def split_channels(
         sign[width:] = -1.0
         for name in split.group.filtered:
             if name in directions:
-                rows = _gathering(trace, trace.rows[name], split.group, index)
-                directions[name] = _taken(directions[name], rows.places, 0, rows.factor(sign))
+                taken = _gathering(trace, trace.rows[name], split.group, index)
+                directions[name] = _taken(directions[name], taken.places, 0, taken.factor(sign))
         for consumer in split.group.consumers:
             if consumer.name in directions:
-                columns = _gathering(trace, trace.columns[consumer.name], split.group, index)
-                taken = _taken(directions[consumer.name], columns.places, 1, columns.factor(factor))
-                directions[consumer.name] = taken
+                taken = _gathering(trace, trace.columns[consumer.name], split.group, index)
+                direction = directions[consumer.name]
+                directions[consumer.name] = _taken(direction, taken.places, 1, taken.factor(factor))
         take_channels(trace, split.group, index, factor, state)
     return {trace.module(name).weight: direction for name, direction in directions.items()}  # type: ignore[misc]
 
@@ -244,7 +244,7 @@ def fresh_filters(
     """
     filters = []
     for name, rows in zip(group.filtered, group.rows, strict=True):
-        weight: torch.Tensor = trace.module(name).weight.detach()  # type: ignore[assignment, operator]
+        weight: torch.Tensor = trace.module(name).weight.detach()
         drawn = torch.randn(count * rows, *weight.shape[1:], generator=generator).to(weight)
         places = trace.places(trace.rows[name], group, torch.arange(trace.sizes[group.name])).reshape(-1)
         wanted = weight[places].flatten(1).norm(dim=1).mean()
@@ -294,7 +294,7 @@ def add_channels(
         if bias is not None:
             bias[places] = 0.0
         if name in statistics:
-            module.running_mean[places], module.running_var[places] = statistics[name]  # type: ignore[index, operator]
+            module.running_mean[places], module.running_var[places] = statistics[name]
 
 
 def _initial_scale(norm: nn.Module) -> float:
@@ -317,8 +317,8 @@ def _new_statistics(
     """
     norm = trace.module(norm_name)
     places = trace.places(trace.rows[norm_name], group, torch.arange(trace.sizes[group.name]))
-    mean: torch.Tensor = norm.running_mean[places]  # type: ignore[assignment, index, operator]
-    variance: torch.Tensor = norm.running_var[places]  # type: ignore[assignment, index, operator]
+    mean: torch.Tensor = norm.running_mean[places]
+    variance: torch.Tensor = norm.running_var[places]
     if layer_name not in added:
         new = count * places.shape[1]
         return mean.mean().expand(new), variance.mean().expand(new)

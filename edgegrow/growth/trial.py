@@ -20,7 +20,7 @@ _TOLERANCE = 1e-3
 
 @torch.no_grad()
 def refused_groups(trace: NetworkTrace, samples: Sequence[torch.Tensor]) -> dict[str, str]:
-    """Groups that cannot be widened by a copied channel without the function changing, and why.
+    """Find groups that cannot be widened by a copied channel without the function changing, and why.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def _disturb(graph: torch.nn.Module) -> None:
     rng = torch.Generator().manual_seed(0)
     for parameter in graph.parameters():
         if parameter.is_floating_point():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng).to(parameter)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng).to(parameter))
 
 
 def _failure(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,11 @@ class Axes:
         self._substitute(fine.axis, (Run(coarse.axis, coarse.columns // fine.columns),))
 
 
+def repeated(layout: Runs, columns: int) -> Runs:
+    """Give every channel so many columns for each one it has."""
+    return tuple(Run(run.axis, run.columns * columns) for run in layout)
+
+
 def merge(axes: Axes, layouts: Sequence[Runs | None], shape: Sequence[int], reason: str) -> Runs | None:
     """Flatten several dimensions into one.
 
@@ -198,8 +204,4 @@ def merge(axes: Axes, layouts: Sequence[Runs | None], shape: Sequence[int], reas
         for number in growing:
             axes.fix(layouts[number] or (), reason)
     at = growing[0]
-    before, after = 1, 1
-    for number, size in enumerate(shape):
-        before, after = (before * size, after) if number < at else (before, after * size if number > at else 1)
-    runs = axes.resolve(layouts[at] or ())
-    return tuple(Run(run.axis, run.columns * after) for run in runs) * before
+    return repeated(axes.resolve(layouts[at] or ()), prod(shape[at + 1 :])) * prod(shape[:at])

@@ -14,23 +14,24 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
-_ELEMENTWISE = """
-    relu relu6 silu gelu tanh sigmoid logsigmoid softplus softsign hardswish hardsigmoid hardtanh leaky_relu elu
-    selu celu mish tanhshrink softshrink hardshrink clamp clip abs neg exp sqrt square pow identity contiguous
-    clone float half double detach dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout
-""".split()
-_BINARY = "add sub rsub mul multiply div divide truediv true_divide maximum minimum".split()
-_SPATIAL = """
-    max_pool1d max_pool2d avg_pool1d avg_pool2d lp_pool1d lp_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
-    adaptive_max_pool1d adaptive_max_pool2d
-    reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d constant_pad1d constant_pad2d
-    zero_pad1d zero_pad2d circular_pad1d circular_pad2d
-    upsample upsampling_nearest2d upsampling_bilinear2d interpolate
-""".split()
+_ELEMENTWISE = (
+    "relu relu6 silu gelu tanh sigmoid logsigmoid softplus softsign hardswish hardsigmoid hardtanh "
+    "leaky_relu elu selu celu mish tanhshrink softshrink hardshrink clamp clip abs neg exp sqrt square pow identity "
+    "contiguous clone float half double detach "
+    "dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout"
+)
+_BINARY = "add sub rsub mul multiply div divide truediv true_divide maximum minimum"
+_SPATIAL = (
+    "max_pool1d max_pool2d avg_pool1d avg_pool2d lp_pool1d lp_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "adaptive_max_pool1d adaptive_max_pool2d "
+    "reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d constant_pad1d constant_pad2d "
+    "zero_pad1d zero_pad2d circular_pad1d circular_pad2d "
+    "upsample upsampling_nearest2d upsampling_bilinear2d interpolate "
+)
 _NAMED = (
-    dict.fromkeys(_ELEMENTWISE, "elementwise")
-    | dict.fromkeys(_BINARY, "binary")
-    | dict.fromkeys(_SPATIAL, "spatial")
+    dict.fromkeys(_ELEMENTWISE.split(), "elementwise")
+    | dict.fromkeys(_BINARY.split(), "binary")
+    | dict.fromkeys(_SPATIAL.split(), "spatial")
     | dict.fromkeys(("cat", "concat", "concatenate"), "cat")
     | dict.fromkeys(("mean", "sum", "amax", "amin"), "reduce")
     | dict.fromkeys(("softmax", "log_softmax", "softmin"), "softmax")
@@ -71,7 +72,7 @@ def kind_of(node: fx.Node, module: nn.Module | None) -> str:
         if isinstance(module, (*NORMS, nn.GroupNorm, nn.PReLU)):
             return "norm"
         if isinstance(module, nn.LayerNorm):
-            return "layer_norm"
+            return "layernorm"
         if not type(module).__module__.startswith("torch.nn."):
             return ""
     return _KINDS.get(name_of(node, module), "")

@@ -1,3 +1,18 @@
+"""How layers and norms carry channels."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import fx, nn
+
+from edgegrow.cost.layers import LayerShape
+from edgegrow.growth.tracing.axes import MismatchError, Runs, repeated
+from edgegrow.growth.tracing.operations import argument, describe, name_of
+from edgegrow.growth.tracing.walk import Call, Value, Walk, shape_of
+
+
 def layer(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Follow a linear layer or a convolution: it ends what it reads and makes an axis of its own."""
     assert module is not None
@@ -10,22 +25,20 @@ def layer(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     cin, cout = groups * weight.shape[1], len(weight)
     depthwise = groups > 1 and groups == cin
     reads = value[at] or walk.axes.new(cin, "it is made of positions")
-    columns = None
+    read = None
     if not linear and not _pointwise(module):
         walk.fix(others, f"{describe(node, module)} slides along it")
     if depthwise:
         makes = repeated(walk.axes.resolve(reads), cout // cin)
     else:
-        columns = walk.columns(name, reads, groups)
+        read = columns(walk, name, reads, groups)
         makes = walk.axes.new(cout // groups) * groups
     if module._parameters.get("weight") is None:
         walk.fix((reads, makes), f"the weight of {name} is computed from others")
-    walk.join(name, "depthwise" if depthwise else "producer", makes, columns)
+    walk.join(name, "depthwise" if depthwise else "producer", makes, read)
     shape = shape_of(node)
     positions = prod(shape[1:-1]) if linear else prod(shape[2:])
-    layer = LayerShape(
-        name, cin, cout, prod(weight.shape[2:]), positions, depthwise, linear, groups
-    )
+    layer = LayerShape(name, cin, cout, prod(weight.shape[2:]), positions, depthwise, linear, groups)
     beside = tuple(layout for layout in others if layout is not None)
     walk.calls.append(Call(layer, reads, makes, beside, node))
     return (*value[:at], makes, *value[at + 1 :])
@@ -71,13 +84,11 @@ def count_function(walk: Walk, node: fx.Node, reason: str) -> None:
     layer = LayerShape(
         str(weight.target), columns * groups, cout, prod(kernel), positions, False, linear, groups
     )
-    walk.calls.append(
-        Call(layer, walk.axes.new(columns * groups, reason), walk.axes.new(cout, reason))
-    )
+    walk.calls.append(Call(layer, walk.axes.new(columns * groups, reason), walk.axes.new(cout, reason)))
 
 
 def norm(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
-    """Follow a norm or an activation with parameters of its own for each channel."""
+    """Follow a norm, or an activation, that has parameters for each channel."""
     assert module is not None
     value, _ = walk.source(node)
     said = describe(node, module)
@@ -94,8 +105,13 @@ def norm(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
 
 
 def layer_norm(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
-    """Leave what a layer norm normalises: a channel more changes all others' statistics."""
+    """Leave what a layer norm normalises: a channel more changes the statistics of all others."""
     assert isinstance(module, nn.LayerNorm)
     value, _ = walk.source(node)
     last = range(-len(module.normalized_shape), 0)
     return walk.fix_dimensions(value, last, f"{describe(node, module)} takes statistics over it")
+
+
+def _pointwise(conv: nn.Module) -> bool:
+    ones = all(n == 1 for n in (*conv.kernel_size, *conv.stride))  # type: ignore[misc]
+    return ones and conv.padding in ("same", "valid", (0,), (0, 0))

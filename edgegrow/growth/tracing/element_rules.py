@@ -1,3 +1,15 @@
+"""How operations on elements, positions and whole channels carry channels."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from edgegrow.growth.tracing.axes import MismatchError
+from edgegrow.growth.tracing.operations import argument, describe, name_of
+from edgegrow.growth.tracing.reshaping import written_sizes
+from edgegrow.growth.tracing.walk import Value, Walk, shape_of, yields_one
+
+
 def elementwise(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Pass all channels on."""
     return walk.source(node)[0]
@@ -14,7 +26,7 @@ def softmax(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
 def spatial(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Pass channels on, if no other dimension than theirs and the batch has any."""
     value, _ = walk.source(node)
-    if not _yields_one(node) or len(shape_of(node)) != len(value):
+    if not yields_one(node) or len(shape_of(node)) != len(value):
         raise MismatchError(f"{describe(node, module)} is not followed")
     return walk.fix_dimensions(value, range(2, len(value)), f"{describe(node, module)} slides along it")
 

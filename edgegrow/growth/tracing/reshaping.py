@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from edgegrow.growth.operations import argument
+from edgegrow.growth.tracing.operations import argument
 
 
 def blocks(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[range, range]]:
