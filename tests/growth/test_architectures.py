@@ -161,7 +161,8 @@ def test_what_can_be_deployed_agrees_when_widened(name):
     try:
         lower(module, family.shapes[0])
     except UnsupportedError as error:
-        assert not family.deployable, error
+        if family.deployable:
+            raise
         pytest.skip(str(error))
     traced = trace(module, family.shapes)
     splits = [zero_split(traced, group, torch.arange(1)) for group in traced.growable]

@@ -6,7 +6,9 @@ from torch.nn import functional as F
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.errors import UnsupportedError
-from edgegrow.growth.groups import trace
+from edgegrow.growth.channels import Piece
+from edgegrow.growth.groups import retrace, trace
+from edgegrow.growth.surgery import resize
 from edgegrow.nets import load_net
 
 from .networks import INPUTS, build
@@ -47,7 +49,7 @@ def test_input_and_output_are_fixed_and_say_why():
 class Concatenated(nn.Module):
     def __init__(self):
         super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3), nn.Conv2d(8, 4, 3)
+        self.a, self.b, self.c = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 3, 3), nn.Conv2d(7, 4, 3)
         self.d = nn.Conv2d(4, 6, 1)
         self.out = nn.Linear(6, 10)
 
@@ -56,10 +58,68 @@ class Concatenated(nn.Module):
         return self.out(F.adaptive_avg_pool2d(F.relu(self.d(joined)), 1).flatten(1))
 
 
-def test_what_is_not_followed_is_left_alone_and_the_rest_still_grows():
+def test_the_consumer_of_a_concatenation_finds_each_group_behind_those_before_it():
     traced = trace(Concatenated(), (1, 8, 8))
-    assert [group.name for group in traced.growable] == ["c", "d"]
-    assert next(g for g in traced.groups if g.name == "a").fixed == "cat (cat) is not followed"
+    a, b, *_ = traced.growable
+    assert traced.columns["c"] == (Piece("a"), Piece("b"))
+    assert traced.places(traced.columns["c"], b, torch.tensor([0, 2])).tolist() == [[4], [6]]
+    resize(traced, {**traced.widths(), "a": 6})
+    assert traced.places(traced.columns["c"], b, torch.tensor([0, 2])).tolist() == [[6], [8]]
+    assert traced.places(traced.columns["c"], a, torch.tensor([5])).tolist() == [[5]]
+    assert [shape.cin for shape in traced.shapes({"a": 10, "b": 1}) if shape.name == "c"] == [11]
+
+
+def test_layers_called_with_parameters_are_counted_all_the_same():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel = nn.Parameter(torch.randn(4, 1, 3, 3))
+            self.weight, self.out = nn.Parameter(torch.randn(6, 4)), nn.Linear(6, 10)
+
+        def forward(self, x):
+            x = F.relu(F.conv2d(x, self.kernel, padding=1)).mean((2, 3))
+            return self.out(F.linear(x, self.weight))
+
+    module = Functional()
+    traced = trace(module, (1, 6, 6))
+    assert count_macs(traced.shapes({})) == fvcore_macs(module, (1, 6, 6)) == 4 * 9 * 36 + 24 + 60
+
+
+def test_transposed_convolutions_are_counted_at_every_position_of_their_input():
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 2, 3, 2), nn.Flatten(), nn.Linear(338, 10)
+    )
+    assert count_macs(trace(module, (1, 8, 8)).shapes({})) == fvcore_macs(module, (1, 8, 8))
+
+
+def test_a_graph_that_was_edited_is_followed_anew():
+    module = Concatenated()
+    traced = trace(module, (1, 8, 8))
+    graph = traced.graph
+    graph.add_submodule("extra", nn.Conv2d(4, 4, 1))
+    after = next(node for node in graph.graph.nodes if node.target == "a")
+    with graph.graph.inserting_after(after):
+        inserted = graph.graph.call_module("extra", (after,))
+    after.replace_all_uses_with(inserted, delete_user_cb=lambda user: user is not inserted)
+    graph.graph.lint()
+    graph.recompile()
+    again = retrace(graph, (1, 8, 8))
+    assert [group.name for group in again.growable] == ["a", "extra", "b", "c", "d"]
+    assert again.columns["c"] == (Piece("extra"), Piece("b"))
+    assert again.graph is graph
+
+
+def test_several_outputs_cannot_be_read_as_one():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 2), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.a(x), self.b(x)
+
+    with pytest.raises(UnsupportedError, match="returns several outputs"):
+        _ = trace(Two(), (4,)).output_shape
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -102,11 +162,11 @@ def test_untraceable_networks_are_refused_in_one_line(module, shape, message):
 
 
 class Repeated(nn.Module):
-    """The same layer and norm in two places; their weights cannot grow for one of them."""
+    """The same layer and norm in two places; what goes in must be what comes out."""
 
-    def __init__(self):
+    def __init__(self, cin=8):
         super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.a, self.b, self.c = nn.Conv2d(1, cin, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
         self.norm, self.out = nn.BatchNorm2d(8), nn.Linear(6, 10)
 
     def forward(self, x):
@@ -116,11 +176,12 @@ class Repeated(nn.Module):
         return self.out(F.adaptive_avg_pool2d(F.relu(self.c(x)), 1).flatten(1))
 
 
-def test_a_module_used_twice_keeps_its_width_and_is_stored_once():
+def test_a_module_used_twice_grows_for_all_of_its_places_and_is_stored_once():
     module = Repeated()
     traced = trace(module, (1, 8, 8))
-    assert list(traced.widths()) == ["c"]
-    assert {g.fixed for g in traced.groups if "b" in g.producers} == {"b is used more than once"}
+    assert list(traced.widths()) == ["a", "c"]
+    assert traced.growable[0].producers == ("a", "b")
+    assert [layer.norm for layer in traced.layers if layer.shape.name == "b"] == ["norm", "norm"]
     stored = sum(p.numel() for p in module.parameters()) - 2 * 8  # a folded norm leaves no parameters
     assert count_params(traced.shapes(traced.widths())) == stored
 

@@ -11,44 +11,48 @@ from torch import fx, nn
 from edgegrow.growth.tracing.axes import MismatchError, Runs, merge, repeated
 from edgegrow.growth.tracing.operations import argument, describe, name_of
 from edgegrow.growth.tracing.reshaping import blocks, written_sizes
-from edgegrow.growth.tracing.walk import Value, Walk, shape_of
+from edgegrow.growth.tracing.walk import Dimensions, Value, Walk, shape_of
 
 
 def cat(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Put layouts side by side."""
-    tensors = argument(node, 0, "tensors")
+    tensors = _tensors(walk, argument(node, 0, "tensors"))
     dim = argument(node, 1, "dim", argument(node, 1, "axis", 0))
-    values = [walk.values[tensor] for tensor in tensors]
-    rank = len(shape_of(node))
-    if any(not isinstance(value, tuple) or len(value) != rank for value in values):
-        raise MismatchError
+    rank, said = len(shape_of(node)), describe(node, module)
     at = int(dim) % rank
     results: list[Runs | None] = []
     for number in range(rank):
-        layouts = [value[number] for value in values]  # type: ignore[index]
-        if all(layout is None for layout in layouts):
-            results.append(None)
-        elif number == at:
-            sizes = [shape_of(tensor)[at] for tensor in tensors]
-            reason = f"{describe(node, module)} joins positions"
-            results.append(
-                sum((lay or walk.axes.new(n, reason) for lay, n in zip(layouts, sizes, strict=True)), ())
-            )
+        layouts = [value[number] for value, _ in tensors]
+        if number == at and any(layout is not None for layout in layouts):
+            joined: Runs = ()
+            for layout, (_, shape) in zip(layouts, tensors, strict=True):
+                joined += layout or walk.axes.new(shape[at], f"{said} joins positions")
+            results.append(joined)
         else:
-            results.append(walk.meet_all(layouts, shape_of(node)[number], describe(node, module)))
+            results.append(walk.meet_all(layouts, shape_of(node)[number], said))
     return tuple(results)
 
 
 def stack(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Make one of the channels that are stacked."""
-    tensors = argument(node, 0, "tensors")
+    tensors = _tensors(walk, argument(node, 0, "tensors"))
     at = int(argument(node, 1, "dim", 0)) % len(shape_of(node))
-    values = [walk.values[tensor] for tensor in tensors]
     inner = [
-        walk.meet_all([value[number] for value in values], size, describe(node, module))  # type: ignore[index]
-        for number, size in enumerate(shape_of(tensors[0]))
+        walk.meet_all([value[number] for value, _ in tensors], size, describe(node, module))
+        for number, size in enumerate(tensors[0][1])
     ]
     return (*inner[:at], None, *inner[at:])
+
+
+def _tensors(walk: Walk, given: Any) -> list[tuple[Dimensions, tuple[int, ...]]]:
+    """Dimensions and shapes of a sequence of tensors, or of the tensors that one node yields."""
+    if isinstance(given, fx.Node):
+        values, shapes = walk.values[given], [tuple(meta.shape) for meta in given.meta["tensor_meta"]]
+    else:
+        values, shapes = [walk.values[one] for one in given], [shape_of(one) for one in given]
+    if not isinstance(values, list) or any(not isinstance(value, tuple) for value in values):
+        raise MismatchError
+    return list(zip(values, shapes, strict=True))
 
 
 def chunk(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
@@ -190,7 +194,9 @@ def cut_up(
     if layout is None:
         return results
     long = [number for number, size in enumerate(shape) if size > 1] or list(range(len(shape)))[:1]
-    free = [number for number in long if not written[number]]
+    free = [number for number in range(len(shape)) if not written[number]]
+    if len(free) > 1:
+        free = [number for number in free if number in long]
     if len(free) == 1 and not walk.axes.is_fixed(layout):
         (at,) = free
         part = walk.axes.part(layout, prod(shape[:at]))
