@@ -19,7 +19,9 @@ def costs(layers):
 
 def indices_of(traced, eigenvalues):
     """An index with these eigenvalues ``{group: (n,)}``; directions do not matter to selection."""
-    return [SplittingIndex(ChannelBlock(g, []), eigenvalues[g.name], torch.empty(0)) for g in traced.growable]
+    return [
+        SplittingIndex(ChannelBlock(g, [], []), eigenvalues[g.name], torch.empty(0)) for g in traced.growable
+    ]
 
 
 def random_eigenvalues(traced, seed, low=-1.0, high=0.0):
