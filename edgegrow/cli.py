@@ -47,7 +47,7 @@ def grow(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits, fashion-mnist, a folder of class folders, a .npz file or module:function."
+            help="digits, fashion-mnist, mnist1d, a folder of class folders, a .npz file or module:function."
         ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where a built-in data set lies.")] = None,

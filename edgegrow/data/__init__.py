@@ -16,7 +16,7 @@ from edgegrow.plugins import import_function
 if TYPE_CHECKING:
     from edgegrow.data.dataset import Dataset
 
-DATASETS = ("digits", "fashion-mnist")
+DATASETS = ("digits", "fashion-mnist", "mnist1d")
 """Built-in data sets."""
 
 _HINT = f"choose {', '.join(DATASETS)}, a folder of class folders, a .npz file or module:function"

@@ -1,17 +1,20 @@
-"""Data sets known by name: scikit-learn's digits, Fashion-MNIST."""
+"""Data sets known by name: scikit-learn's digits, Fashion-MNIST, MNIST-1D."""
 
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from edgegrow.data.dataset import Dataset
 from edgegrow.data.download import download
 from edgegrow.data.idx import read_idx
 from edgegrow.data.splits import assemble
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, reason
 
 FASHION_MNIST_FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -40,6 +43,7 @@ _FASHION_MNIST_CLASSES = (
     "Ankle boot",
 )
 _FASHION_MNIST_SHARES = (55_000, 5_000)
+_MNIST1D_SHARES = (8_000, 2_000, 2_000)
 
 
 def digits(data_dir: Path | None = None) -> Dataset:
@@ -82,6 +86,45 @@ def fashion_mnist(data_dir: Path | None = None) -> Dataset:
         flip=True,
         test=(x_test[:, None], y_test),
         shares=_FASHION_MNIST_SHARES,
+    )
+
+
+def mnist1d(data_dir: Path | None = None) -> Dataset:
+    """Make MNIST-1D, ``(1, 40)``: 8,000 signals to train, 2,000 to validate, 2,000 to test.
+
+    The package ``mnist1d`` makes them from templates of the ten digits by its published settings and seed
+    (Greydanus and Kobak, "Scaling Down Deep Learning with MNIST-1D", 2024), only more of them: 12,000, not
+    5,000. As there, the mean and the standard deviation of all signals are 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If the package is missing or broken.
+    """
+    where = "data mnist1d"
+    try:
+        from mnist1d.data import get_dataset_args, make_dataset
+    except Exception as error:  # it imports matplotlib and requests, which may fail in any way
+        raise InputError(
+            f"{where}: the package that makes it does not work ({reason(error)}): "
+            "pip install 'edgegrow[datasets]'"
+        ) from error
+    arguments = get_dataset_args()
+    arguments.num_samples, arguments.train_split = sum(_MNIST1D_SHARES), 1.0  # split here, stratified
+    states = random.getstate(), np.random.get_state()
+    try:
+        made = make_dataset(arguments)  # seeds the global generators, which are a user's
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+    return assemble(
+        "mnist1d",
+        made["x"][:, None],
+        made["y"],
+        origin=f"12,000 signals of MNIST-1D, made by the package mnist1d with seed {arguments.seed}; "
+        "values as they are",
+        where=where,
+        shares=_MNIST1D_SHARES,
     )
 
 

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgegrow.errors import InputError, reason
 
+SPLITS = ("train", "validation", "test")
+"""What the numbers of given splits mean."""
+
 MAX_VALUES = 2**30
 """A file may hold this many values (4 GiB as ``float32``): edgegrow keeps a data set in memory."""
 
@@ -195,6 +198,39 @@ def check_counts(labels: NDArray[np.int64], names: tuple[str, ...], least: int, 
                 f"{where}: class {label} ({names[label]!r}) has {count} samples: give at least {least}, "
                 "one for each split"
             )
+
+
+def check_parts(
+    parts: ArrayLike, labels: NDArray[np.int64], names: tuple[str, ...], where: str, key: str = "split"
+) -> NDArray[np.int64]:
+    """Check given splits ``(n,)`` of samples with ``labels`` ``(n,)``: 0 train, 1 validation, 2 test.
+
+    Raises
+    ------
+    InputError
+        For another type, shape or number, and where a class is not in all three.
+    """
+    array = as_array(parts, where, key)
+    if array.shape != labels.shape or array.dtype.kind not in "iu":
+        raise InputError(
+            f"{where}: {key} has type {array.dtype}, shape {array.shape}: give one integer a sample, "
+            f"({len(labels)},)"
+        )
+    wrong = (array < 0) | (array >= len(SPLITS))
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise InputError(
+            f"{where}: {key}[{index}] is {array[index]}: use 0 for train, 1 for validation, 2 for test"
+        )
+    for part, split in enumerate(SPLITS):
+        counts = np.bincount(labels[array == part], minlength=len(names))
+        if not counts.all():
+            label = int(np.argmin(counts))
+            raise InputError(
+                f"{where}: class {label} ({names[label]!r}) has no samples with {key} {part} ({split}): "
+                "give each split some of every class"
+            )
+    return array.astype(np.int64)
 
 
 def check_test(

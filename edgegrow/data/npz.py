@@ -6,6 +6,9 @@ Arrays
     Inputs ``(n, ...)`` and integer labels ``(n,)``. ``uint8`` inputs are scaled to 0..1, others left alone.
 ``x_test``, ``y_test`` (optional)
     A test split of one's own; the rest is then split 80/20 into train and validation, otherwise 60/20/20.
+``split`` (optional)
+    Splits of one's own, integers ``(n,)``: 0 where a sample is to train with, 1 to validate, 2 to test; every
+    class is in each. For samples that belong together, such as all of one speaker's, and must not be divided.
 ``class_names`` (optional)
     Text ``(classes,)``.
 ``layout`` (optional)
@@ -32,7 +35,7 @@ from edgegrow.data.dataset import Dataset
 from edgegrow.data.splits import assemble
 from edgegrow.errors import InputError, reason
 
-KEYS = ("x", "y", "x_test", "y_test", "class_names", "layout")
+KEYS = ("x", "y", "x_test", "y_test", "split", "class_names", "layout")
 
 LAYOUTS = {"nf": "nf", "nl": "ncl", "ncl": "ncl", "nlc": "ncl", "nhw": "nchw", "nchw": "nchw", "nhwc": "nchw"}
 """A file's axes -> what they become."""
@@ -61,14 +64,16 @@ def load_npz(name: str, path: Path) -> Dataset:
     if "x_test" in arrays:
         test = _arrange(arrays["x_test"], layout, where, "x_test"), arrays["y_test"]
     scaling = "scaled to 0..1" if x.dtype == np.uint8 else "values as they are"
+    own = ", its own splits" if "split" in arrays else ", its own test split" if test else ""
     return assemble(
         name,
         x,
         arrays["y"],
-        origin=f"arrays in {path}, layout {layout}, {scaling}{', its own test split' if test else ''}",
+        origin=f"arrays in {path}, layout {layout}, {scaling}{own}",
         where=where,
         class_names=arrays.get("class_names"),
         test=test,
+        parts=arrays.get("split"),
     )
 
 
@@ -99,6 +104,8 @@ def _check_keys(keys: Collection[str], where: str) -> None:
         )
     if ("x_test" in keys) != ("y_test" in keys):
         raise InputError(f"{where}: x_test and y_test come together: give both or none")
+    if "x_test" in keys and "split" in keys:
+        raise InputError(f"{where}: both x_test and split: give one, split says 2 for a test sample")
 
 
 def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> NDArray[Any]:

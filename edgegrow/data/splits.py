@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgegrow.data.checks import check_counts, check_inputs, check_labels, check_names, check_test
+from edgegrow.data.checks import (
+    check_counts,
+    check_inputs,
+    check_labels,
+    check_names,
+    check_parts,
+    check_test,
+)
 from edgegrow.data.dataset import FIXED_SEED, Dataset, Split
 from edgegrow.errors import InputError
 
@@ -88,6 +95,7 @@ def assemble(
     class_names: ArrayLike | None = None,
     flip: bool = False,
     test: tuple[ArrayLike, ArrayLike] | None = None,
+    parts: ArrayLike | None = None,
     shares: Sequence[int] | None = None,
 ) -> Dataset:
     """Check samples, scale them (``uint8`` to 0..1, nothing else), and split them.
@@ -104,6 +112,8 @@ def assemble(
         The labels as text unless given.
     test : tuple of array_like, optional
         A given test split ``(x, y)``, kept as it is.
+    parts : array_like of int, optional
+        Given splits ``(n,)``, instead of ``test``: 0 train, 1 validation, 2 test. Samples keep their order.
     shares : sequence of int, optional
         What `split` is called with; `SHARES`, or `HELD_OUT` with a given test split.
 
@@ -117,7 +127,10 @@ def assemble(
     labels = check_labels(y, len(inputs), where)
     names = check_names(class_names, labels, where)
     check_counts(labels, names, len(shares), where)
-    if test is None:
+    if parts is not None:
+        given = check_parts(parts, labels, names, where)
+        train, validation, tested = (Split(inputs[given == part], labels[given == part]) for part in range(3))
+    elif test is None:
         train, validation, tested = split(inputs, labels, shares)
     else:
         tested = Split(*check_test(x, inputs, *test, len(names), where))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import random
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,28 @@ def test_digits() -> None:
     assert (data.train.x.dtype, data.train.y.dtype) == (np.float32, np.int64)
     # Pinned: a record that names this fingerprint can be trusted with any version of numpy and scikit-learn.
     assert data.fingerprint == "9710b7559792c3daaae1aab3b9b2f3d8357f722b16bb2a61244465028d38858e"
+
+
+def test_mnist1d() -> None:
+    pytest.importorskip("mnist1d", reason="no mnist1d: pip install edgegrow[datasets]")
+    random.seed(1), np.random.seed(1)
+    data = load_dataset("mnist1d")
+    drawn = random.random(), np.random.random()
+    random.seed(1), np.random.seed(1)
+    assert drawn == (random.random(), np.random.random())  # the global generators are left as they were
+    assert (data.name, data.input_shape, data.class_names) == ("mnist1d", (1, 40), tuple("0123456789"))
+    for split, each in ((data.train, 800), (data.validation, 200), (data.test, 200)):
+        assert np.bincount(split.y).tolist() == [each] * 10
+    everything = np.concatenate([data.train.x, data.validation.x, data.test.x])
+    assert len(np.unique(everything, axis=0)) == 12_000
+    assert abs(everything.mean()) < 1e-6
+    assert everything.std() == pytest.approx(1)
+    assert data.fingerprint == "adfb1773c85d6fcaf94d443f42613580d4b338b5bc3dbd66c7cc1fa7d00241bb"
+
+
+def test_mnist1d_without_its_package(fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mnist1d.data", None)
+    fails(lambda: load_dataset("mnist1d"), "data mnist1d: ", "edgegrow[datasets]")
 
 
 @pytest.mark.parametrize("name", ["", "mnist", "Digits", "digits "])

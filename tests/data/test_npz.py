@@ -86,6 +86,7 @@ def test_fortran_order(tmp_path: Path) -> None:
 
 
 X = shaped(4)
+PARTS = np.repeat([0, 1, 2], [9, 9, 12])
 NAN = X.copy()
 NAN[3, 2] = np.nan
 
@@ -122,6 +123,20 @@ NAN[3, 2] = np.nan
         ({"x": X.astype(str), "y": Y}, ["x has type <U"]),
         ({"x": np.zeros(30, "i4,f4"), "y": Y, "layout": "nf"}, ["x has shape (30,)"]),
         ({"x": np.zeros((30, 2), "i4,f4"), "y": Y}, ["x has type [("]),
+        ({"x": X, "y": Y, "split": PARTS, "x_test": X, "y_test": Y}, ["both x_test and split"]),
+        ({"x": X, "y": Y, "split": PARTS[:-1]}, ["split has type int64, shape (29,)", "(30,)"]),
+        ({"x": X, "y": Y, "split": PARTS[:, None]}, ["split has type int64, shape (30, 1)"]),
+        ({"x": X, "y": Y, "split": PARTS / 1}, ["split has type float64"]),
+        ({"x": X, "y": Y, "split": PARTS > 0}, ["split has type bool"]),
+        ({"x": X, "y": Y, "split": PARTS.astype(str)}, ["split has type <U"]),
+        ({"x": X, "y": Y, "split": PARTS.astype(object)}, ["split is pickled Python objects"]),
+        ({"x": X, "y": Y, "split": PARTS + 1}, ["split[18] is 3", "2 for test"]),
+        ({"x": X, "y": Y, "split": PARTS - 1}, ["split[0] is -1", "0 for train"]),
+        ({"x": X, "y": Y, "split": Y}, ["class 1 ('1') has no samples with split 0 (train)"]),
+        (
+            {"x": X, "y": Y, "split": np.minimum(PARTS, 1)},
+            ["class 0 ('0') has no samples with split 2 (test)"],
+        ),
     ],
 )
 def test_mistakes(
@@ -129,6 +144,27 @@ def test_mistakes(
 ) -> None:
     path = saved(tmp_path, **arrays)
     fails(lambda: load(path), f"data {path}: ", *words)
+
+
+@given(data=st.data(), dtype=st.sampled_from(["u1", "i8", ">i4", "u8"]))
+@settings(deadline=None, max_examples=50)
+def test_own_splits_are_kept(
+    data: st.DataObject, dtype: str, tmp_path_factory: pytest.TempPathFactory, outcome: Any
+) -> None:
+    n = data.draw(st.integers(6, 60))
+    numbers = st.lists(st.integers(0, 2), min_size=n, max_size=n)
+    y, parts = np.arange(n) % 2, np.array(data.draw(numbers), dtype)
+    x = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
+    path = tmp_path_factory.getbasetemp() / "parts.npz"
+    np.savez(path, x=x, y=y, split=parts)
+    complete = len(set(zip(parts.tolist(), y.tolist(), strict=True))) == 6  # every class in every split
+    read = outcome(lambda: load(path))
+    assert (read is not None) == complete
+    if read is not None:
+        for part, split in enumerate((read.train, read.validation, read.test)):
+            np.testing.assert_array_equal(split.x, x[parts == part])  # in the order of the file
+            np.testing.assert_array_equal(split.y, y[parts == part])
+        assert read.origin.endswith("layout nf, values as they are, its own splits")
 
 
 def test_no_such_file(tmp_path: Path, fails: Callable[..., str]) -> None:
@@ -191,13 +227,15 @@ def test_damaged_files(
     assert read is None or np.isfinite(read.train.x).all()
 
 
-@given(data=st.data(), key=st.sampled_from(["x", "y", "class_names", "layout"]))
+@given(data=st.data(), key=st.sampled_from(["x", "y", "split", "class_names", "layout"]))
 @settings(deadline=None, max_examples=300)
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_arrays_in_a_sound_zip(
     data: st.DataObject, key: str, tmp_path_factory: pytest.TempPathFactory, outcome: Any
 ) -> None:
     arrays = {"x": X[:12, :2], "y": Y[:12], "class_names": np.array(list("abc")), "layout": np.array("nf")}
+    if data.draw(st.booleans()) or key == "split":
+        arrays["split"] = np.arange(12) // 4 % 3
     members = {name: npy(array) for name, array in arrays.items()}
     members[key] = damaged(members[key], data)
     path = zipped(tmp_path_factory.getbasetemp(), **members)
