@@ -167,7 +167,7 @@ def _scored_samples(problem: Problem) -> Split:
 def _taylor(
     trace: NetworkTrace, graph: DependencyGraph, importance: Any, samples: Split
 ) -> dict[str, torch.Tensor]:
-    """Sum the importance over batches: that of the summed gradient would vanish where training has converged."""
+    """Sum the importance over batches: that of a summed gradient vanishes where training has converged."""
     scores = {name: torch.zeros(width) for name, width in trace.widths().items()}
     training = trace.graph.training
     trace.graph.eval()  # running statistics stay as they are

@@ -21,6 +21,9 @@ _CHECKS = 6
 _BISECTIONS, _WIDEST = 40, 64.0
 """Halvings of the scale's interval, and its upper end."""
 
+_STAIRCASE = 1.3
+"""Scales above the bisected one that are tried too: where costs are staircases, wider can be cheaper."""
+
 
 def share(costs: Mapping[str, float], limits: Mapping[str, float]) -> float:
     """Largest share of any limit that costs take: 1 at a limit."""
@@ -62,6 +65,9 @@ def _uniform(problem: Problem) -> Widths:
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if share_used(problem, scaled(middle)) <= 1 else (low, middle)
+    for scale in _roundings(own, low, _STAIRCASE * low):
+        if share_used(problem, scaled(scale)) <= 1:
+            low = scale
     widths = scaled(low)
     while True:
         for name in sorted(own, key=lambda name: (widths[name] + 0.5) / own[name]):
@@ -71,6 +77,16 @@ def _uniform(problem: Problem) -> Widths:
                 break
         else:
             return widths
+
+
+def _roundings(own: Mapping[str, int], low: float, high: float) -> list[float]:
+    """Scales between two at which some group's width is rounded to one channel more."""
+    found = (
+        (channels + 0.5) / width * (1 + 1e-9)
+        for width in own.values()
+        for channels in range(int(low * width), int(high * width) + 1)
+    )
+    return sorted({scale for scale in found if low < scale <= high})
 
 
 def check_possible(problem: Problem) -> None:
