@@ -11,12 +11,10 @@ and ``.json`` for machines.
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from growth.tasks import ARMS, SMOKE, TASKS
 from results import FOLDER, write_results
@@ -77,9 +75,10 @@ def main() -> None:
             one.config  # noqa: B018 - an arm whose setting does not exist yet says so, once
             possible.append(one)
         except InputError as error:
-            if all(failure.cell.arm_name != one.arm_name for failure in failures):
-                _say(f"arm {one.arm_name}: left out: {error}")
-            failures.append(Failure(one, str(error)))
+            failure = Failure(f"arm {one.arm_name}", str(error))
+            if failure not in failures:
+                failures.append(failure)
+                _say(f"{failure.what}: left out: {failure.reason}")
     cells = with_needs(possible)
     if options.list:
         for one in cells:
@@ -121,15 +120,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _fail(error: EdgegrowError) -> NoReturn:
-    _say(f"error: {error}")
-    # Threads of PyTorch must not hold a failed process back.
-    sys.stderr.flush()
-    os._exit(error.exit_code)
-
-
 if __name__ == "__main__":
     try:
         main()
     except EdgegrowError as error:
-        _fail(error)
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)

@@ -41,7 +41,7 @@ def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
             for arm in _others(results)
         },
         "claims": [asdict(claim) for claim in claims(results, list(TASKS))],
-        "not_run": [{"cells": cells, "reason": reason} for reason, cells in _not_run(failures).items()],
+        "not_run": [asdict(failure) for failure in failures],
     }
 
 
@@ -98,16 +98,8 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
         lines += ["", f"## {task}", "", *_task_table(results, task, arms)]
     if failures:
         lines += ["", "## Not run", ""]
-        lines += [f"- {', '.join(cells)}: {reason}" for reason, cells in _not_run(failures).items()]
+        lines += [f"- {failure.what}: {failure.reason}" for failure in failures]
     return lines
-
-
-def _not_run(failures: Sequence[Failure]) -> dict[str, list[str]]:
-    """Cells by the reason that they were not run for: ``{reason: [cell]}``."""
-    found: dict[str, list[str]] = {}
-    for failure in failures:
-        found.setdefault(failure.reason, []).append(failure.cell.label)
-    return found
 
 
 def _task_table(

@@ -18,9 +18,9 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that did not finish, and why in one line."""
+    """A cell that did not finish, or an arm that cannot run, and why in one line."""
 
-    cell: Cell
+    what: str
     reason: str
 
 
@@ -65,7 +65,7 @@ def run_cells(
                     lost = next((failures[need] for need in needs if need in failures), None)
                     if lost is not None:
                         waiting.remove(cell)
-                        failures[cell.label] = Failure(cell, f"{lost.cell.label} did not finish")
+                        failures[cell.label] = Failure(cell.label, f"{lost.what} did not finish")
                     elif len(running) < PROCESSES and not ahead.intersection(needs):
                         waiting.remove(cell)
                         say(f"{cell.label}: started")
@@ -75,7 +75,7 @@ def run_cells(
                     cell = running.pop(future)
                     ahead.discard(cell.label)
                     if problem := future.result():
-                        failures[cell.label] = Failure(cell, problem)
+                        failures[cell.label] = Failure(cell.label, problem)
                     say(f"{cell.label}: {problem or 'finished'}")
         except BaseException:
             for process in started:
