@@ -10,12 +10,14 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results"
 
 
-def write_results(name: str, contents: Mapping[str, Any], lines: Sequence[str]) -> None:
+def write_results(
+    name: str, contents: Mapping[str, Any], lines: Sequence[str], folder: Path = FOLDER
+) -> None:
     """Write both files, and print the readable one."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(contents, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(contents, indent=2) + "\n")
     text = "\n".join(lines) + "\n"
-    (FOLDER / f"{name}.md").write_text(text)
+    (folder / f"{name}.md").write_text(text)
     print(text, end="")
 
 

@@ -1,0 +1,1 @@
+"""The table of growing against its controls: its tasks, arms, cells and statistics."""

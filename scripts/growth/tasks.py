@@ -1,0 +1,86 @@
+"""The tasks that growing is judged on, and the arms that compete on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+KEYWORDS = "keywords"
+"""Data of the task whose ``.npz`` file is given by path."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data, a network, and a budget on a target."""
+
+    data: str
+    net: str
+    budget: str
+    target: str = "host"
+
+
+TASKS = {
+    "fashion-mnist-dscnn-250k": Task("fashion-mnist", "dscnn", "macs=250k"),
+    "fashion-mnist-dscnn-60k": Task("fashion-mnist", "dscnn", "macs=60k"),
+    "fashion-mnist-resnet8-1M": Task("fashion-mnist", "resnet8", "macs=1M"),
+    "mnist1d-conv1d-16k": Task("mnist1d", "conv1d", "macs=16k"),
+    "mnist1d-conv1d-4k": Task("mnist1d", "conv1d", "macs=4k"),
+    "keywords-dscnn-500k": Task(KEYWORDS, "dscnn", "macs=500k"),
+    "fashion-mnist-dscnn-20ms": Task("fashion-mnist", "dscnn", "latency=20ms", "nucleo-l4r5zi"),
+    # Networks of 15.7k to 18k MACs: in steps of four and sixteen channels, wider ones take no longer.
+    "mnist1d-conv1d-410us": Task("mnist1d", "conv1d", "latency=410us", "nucleo-l4r5zi"),
+}
+"""Those of the table, by name."""
+
+SMOKE = {"digits-mlp-5k": Task("digits", "mlp", "macs=5k")}
+"""Not part of the table: to try the runner on in seconds."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to a network within the budget.
+
+    Attributes
+    ----------
+    kind : str
+        ``grow``, ``scratch``, ``grown-scratch``, ``large`` or ``prune``; see `growth.cells`.
+    settings : mapping
+        Of the configuration, ``{section.key: value}``, beside the task's.
+    needs : tuple of str
+        Arms whose cell of the same task and seed comes first.
+    criterion : str
+        What is pruned by.
+    """
+
+    kind: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    criterion: str = ""
+
+
+def _moves(name: str) -> Arm:
+    return Arm("grow", {"grow.moves": (name,)})
+
+
+DEFAULT = "default"
+
+ARMS = {
+    DEFAULT: Arm("grow"),
+    "split": _moves("split"),
+    "signed": _moves("signed"),
+    "new": _moves("new"),
+    "gradmax": _moves("gradmax"),
+    "firefly": _moves("firefly"),
+    "deepen": _moves("deepen"),
+    "proportional": Arm("grow", {"grow.allocation": "proportional"}),
+    "scratch": Arm("scratch", needs=(DEFAULT,)),
+    "grown-scratch": Arm("grown-scratch", needs=(DEFAULT,)),
+    "large": Arm("large"),
+    "prune-l1": Arm("prune", needs=("large",), criterion="l1"),
+    "prune-bn": Arm("prune", criterion="bn"),
+    "prune-taylor": Arm("prune", needs=("large",), criterion="taylor"),
+}
+"""All arms; ``large`` is the network of four times the budget that two of the pruning arms share."""
+
+PRUNING = tuple(name for name, arm in ARMS.items() if arm.kind == "prune")
