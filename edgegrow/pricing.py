@@ -124,8 +124,8 @@ def host_costs(
         raise InputError(f"{place}: {error}: {subject.again(target)}") from error
     costs = HostCosts(metrics, counted, model, clock, subject.samples, listener.warn)
     listener.say(
-        f"latency: predicted from {place}, wrong by up to {100 * model.error:.1f} % on networks that "
-        f"it has not seen; timed after every growth step, and held {100 * costs.margin:.1f} % below the budget"
+        f"latency: predicted from {place}, wrong by up to {100 * model.error:.1f} % on networks "
+        f"that it has not seen; timed after every growth step, with a margin of {100 * costs.margin:.1f} %"
     )
     return costs
 

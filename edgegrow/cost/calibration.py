@@ -179,8 +179,8 @@ class LatencyCalibration(_Calibration):
         if self.error is None or self.spread is None:
             return f"{found}, not finished"
         return (
-            f"{found}; predictions were wrong by up to {100 * self.error:.1f} % on networks not seen, nine of "
-            f"ten windows are within {100 * self.spread:.1f} % of their median"
+            f"{found}; predictions were wrong by up to {100 * self.error:.1f} % on networks not seen, nine "
+            f"of ten windows are within {100 * self.spread:.1f} % of their median"
         )
 
     @model_validator(mode="after")

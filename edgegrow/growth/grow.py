@@ -319,7 +319,7 @@ class Grower:
 
 
 def split_candidates(indices: Sequence[SplittingIndex]) -> list[Candidate]:
-    """Name the split of every channel as a candidate: the key is the channel, the gain minus the eigenvalue."""
+    """Name the split of every channel as a candidate: the key is the channel, the gain -eigenvalue."""
     return [
         Candidate(index.block.group.name, -value, key=channel)
         for index in indices

@@ -28,7 +28,7 @@ _MOST_LEVELS = 64
 _ROUNDS = 4
 """Times that costs are made linear anew."""
 
-_NODES, _PRECISION = 2000, 1e-4
+_NODES, _PRECISION = 300, 2e-3
 """Bounds of the branch and bound: nodes (its time would not repeat), and the gap at which it ends."""
 
 

@@ -146,8 +146,8 @@ def _check_possible(
         return
     size = f"at widths {', '.join(map(str, widths))}" if widths else "as it is built"
     nearest = {metric: max(limit, needed[metric]) for metric, limit in limits.items()}
+    takes, limit = (format_quantity(metric, value[metric]) for value in (needed, limits))
     raise InputError(
-        f"budget {metric}: impossible: net {net.name} {size} needs {format_quantity(metric, needed[metric])}, "
-        f"the limit is {format_quantity(metric, limits[metric])}: raise the budget to "
-        f"{format_budget(nearest)} at least, or choose a smaller --net or another --target"
+        f"budget {metric}: impossible: net {net.name} {size} needs {takes}, the limit is {limit}: raise "
+        f"the budget to {format_budget(nearest)} at least, or choose a smaller --net or another --target"
     )

@@ -2,8 +2,8 @@
 
 A network's cost is no sum over its groups: a consumer's depends on two widths, and RAM is a peak. So costs
 are made linear at some widths, group by group at every level (staircases stay what they are), the
-multiple-choice knapsack is solved exactly by an integer programme, and the widths that come out are counted as
-a whole network and mended; then it is solved again from there.
+multiple-choice knapsack is solved exactly by an integer programme, and the widths that come out are counted
+as a whole network and mended; then it is solved again from there.
 """
 
 from __future__ import annotations
