@@ -47,7 +47,9 @@ def find_block(widths: Sequence[int], times: Sequence[Sequence[float]]) -> int:
         For each width several readings, in any unit.
     """
     medians = np.log([np.median(values) for values in times])
-    deviations = [abs(np.log(value) - m) for values, m in zip(times, medians, strict=True) for value in values]
+    deviations = [
+        abs(np.log(value) - m) for values, m in zip(times, medians, strict=True) for value in values
+    ]
     noise = max(_FILE_NOISE, float(np.median(deviations)))
 
     def criterion(block: int) -> float:

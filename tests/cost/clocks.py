@@ -1,4 +1,4 @@
-"""A network on digits, and calibrations of it by a clock that is an equation: what models make of readings."""
+"""Networks on digits, and calibrations of them by a clock that is an equation."""
 
 import math
 
@@ -37,17 +37,20 @@ def network_ns(graph):
 def calibrated(subject, speed=lambda number: 1.0, networks=6):
     """A finished calibration; ``speed(n)`` is how slow the machine was at the nth reading."""
     reference = {name: 2 * width for name, width in subject.trace.widths().items()}
-    told = dict(schema=1, target="host", structure=subject.structure, net=subject.net, data=subject.data,
-                identity=IDENTITY, edgegrow="0", command="", date="today", reference=reference,
-                widest=reference)  # fmt: skip
-    begun = LatencyCalibration(**told)
+    begun = LatencyCalibration(
+        schema=1, target="host", structure=subject.structure, net=subject.net, data=subject.data,
+        identity=IDENTITY, edgegrow="0", command="", date="today", reference=reference, widest=reference
+    )  # fmt: skip
     plan = latency_plan(subject, begun, None)
     made = []
 
     def reading(time_ns):
         slow = speed(len(made))
         made.append(slow)
-        return {"windows_ns": tuple(slow * time_ns * f for f in (0.99, 1.0, 1.01)), "reference_ns": 5e3 * slow}
+        return {
+            "windows_ns": tuple(slow * time_ns * f for f in (0.99, 1.0, 1.01)),
+            "reference_ns": 5e3 * slow,
+        }
 
     def layers(points):
         return tuple(LayerReading(kind=k, sizes=at, **reading(layer_ns(k, at))) for k, at in points)

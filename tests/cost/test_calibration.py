@@ -4,11 +4,10 @@ import json
 import random
 
 import pytest
+from clocks import IDENTITY, calibrated, subject_of
 
 from edgegrow.cost.calibration import BoardCalibration, LatencyCalibration, Trial, read_latencies, read_trials
 from edgegrow.errors import InputError
-
-from clocks import IDENTITY, calibrated, subject_of
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,10 @@ def latencies(digits):
 def trials(latencies):
     told = latencies.model_dump(by_alias=True, include={"target", "structure", "net", "data", "edgegrow",
                                                         "command", "date"})  # fmt: skip
-    made = [Trial(widths={"0": n}, cycles=(10 * n, 2**40), rest_cycles=3, flash_bytes=9, ram_bytes=0) for n in (2, 5)]
+    made = [
+        Trial(widths={"0": n}, cycles=(10 * n, 2**40), rest_cycles=3, flash_bytes=9, ram_bytes=0)
+        for n in (2, 5)
+    ]
     return BoardCalibration(schema=1, identity=IDENTITY, trials=tuple(made), **told)
 
 
@@ -35,7 +37,9 @@ def test_what_is_written_is_read_back(latencies, trials, tmp_path):
 def test_a_changed_identity_is_refused(part, latencies):
     changed = IDENTITY.model_copy(update={part: 7 if part == "threads" else "other"})
     latencies.check("f", latencies.structure, IDENTITY.model_copy(update={"os": "other"}), "calibrate again")
-    with pytest.raises(InputError, match=f"calibration f: {part} was .*, it is .* now: calibrate again") as told:
+    with pytest.raises(
+        InputError, match=f"calibration f: {part} was .*, it is .* now: calibrate again"
+    ) as told:
         latencies.check("f", latencies.structure, changed, "calibrate again")
     assert "\n" not in str(told.value)
 
@@ -47,8 +51,8 @@ def test_another_network_is_refused(latencies):
 
 @pytest.mark.parametrize("change", [
     {"schema": 2}, {"schema": None}, {"what": "cycles"}, {"extra": 1}, {"identity": 3}, {"structure": "xyz"},
-    {"layers": [{}]}, {"layers": "none"}, {"spread": -1}, {"error": "1"}, {"finished": "yes"}, {"widest": {"0": 0}},
-    {"widest": {"other": 4}},
+    {"layers": [{}]}, {"layers": "none"}, {"spread": -1}, {"error": "1"}, {"finished": "yes"},
+    {"widest": {"0": 0}}, {"widest": {"other": 4}},
 ])  # fmt: skip
 def test_a_changed_form_is_refused(change, latencies, tmp_path):
     tree = {**latencies.model_dump(mode="json", by_alias=True), **change}
@@ -63,7 +67,7 @@ def test_times_that_are_none_are_refused(window, latencies, tmp_path):
     latencies.write(tmp_path / "f.json")
     text = (tmp_path / "f.json").read_text()
     (tmp_path / "f.json").write_text(text.replace('"windows_ns": [', f'"windows_ns": [{window}, ', 1))
-    with pytest.raises(InputError, match="windows_ns|not JSON"):
+    with pytest.raises(InputError, match=r"windows_ns|not JSON"):
         read_latencies(tmp_path / "f.json")
 
 
@@ -78,7 +82,7 @@ def test_a_layer_given_twice_is_refused(latencies, tmp_path):
 
 def test_damaged_files_are_refused_or_read(latencies, trials, tmp_path):
     """Bytes changed, cut out and put in: an InputError of one line, or a calibration, and nothing else."""
-    path, rng, refused = tmp_path / "f.json", random.Random(0), 0
+    path, rng, refused = tmp_path / "f.json", random.Random(0), []
     for calibration, read in ((latencies, read_latencies), (trials, read_trials)):
         calibration.write(path)
         whole = path.read_bytes()
@@ -94,21 +98,21 @@ def test_damaged_files_are_refused_or_read(latencies, trials, tmp_path):
             try:
                 read(path)
             except InputError as error:
-                refused += 1
-                assert "\n" not in str(error)
+                refused.append(str(error))
         for cut in (0, 1, len(whole) // 2, len(whole) - 3):
             path.write_bytes(whole[:cut])
             with pytest.raises(InputError, match="not JSON"):
                 read(path)
-    assert refused > 150
+    assert len(refused) > 150
+    assert not any("\n" in message for message in refused)
 
 
 def test_one_kind_is_not_taken_for_the_other(latencies, trials, tmp_path):
     latencies.write(tmp_path / "f.json")
-    with pytest.raises(InputError, match="f.json"):
+    with pytest.raises(InputError, match=r"f\.json"):
         read_trials(tmp_path / "f.json")
     trials.write(tmp_path / "f.json")
-    with pytest.raises(InputError, match="f.json"):
+    with pytest.raises(InputError, match=r"f\.json"):
         read_latencies(tmp_path / "f.json")
     with pytest.raises(InputError, match="cannot read it"):
         read_trials(tmp_path / "nothing.json")

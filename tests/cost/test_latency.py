@@ -1,14 +1,12 @@
 """The latency model: exact where the machine keeps to its assumptions, at widths never measured."""
 
-import numpy as np
 import pytest
+from clocks import CALL_NS, NETWORK_NS, calibrated, network_ns, subject_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgegrow.cost.latency import LatencyModel
 from edgegrow.errors import InputError
-
-from clocks import CALL_NS, NETWORK_NS, calibrated, network_ns, subject_of
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +75,7 @@ def test_readings_that_are_not_there_are_missed(missing, subjects):
     subject = subjects["mlp"]
     plan, calibration = calibrated(subject)
     lacking = calibration.model_copy(update={missing: getattr(calibration, missing)[:1]})
-    with pytest.raises(InputError, match="no reading of|fewer than two whole networks"):
+    with pytest.raises(InputError, match=r"no reading of|fewer than two whole networks"):
         LatencyModel(subject.graph, plan, lacking, subject.trace.shapes)
 
 
@@ -90,5 +88,4 @@ def test_a_target_may_tell_the_width_of_steps(digits):
     assert plan.sweeps == {}
     for layer in plan.layers.values():
         assert all(axis.block == 4 for axis in plan.axes(layer, {}) if len(axis.levels) > 1)
-    assert np.all([level % 4 == 0 for layer in plan.layers.values() for level in plan.axes(layer, {})[0].levels[:1]
-                   if layer.varies(0)])  # fmt: skip
+        assert any(len(axis.levels) > 1 for axis in plan.axes(layer, {}))

@@ -1,6 +1,7 @@
 """Staircases: the width of steps is found in noise, and a table never smooths them."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ def test_the_width_of_steps_is_found(block, height, seed):
     """In noise of half a percent: of each reading, and of each file once more."""
     rng = np.random.default_rng(seed)
     times = [
-        1000 * (1 + height * math.ceil(width / block)) * np.exp(rng.normal(0, 0.005) + rng.normal(0, 0.005, 5))
+        1000
+        * (1 + height * math.ceil(width / block))
+        * np.exp(rng.normal(0, 0.005) + rng.normal(0, 0.005, 5))
         for width in SWEPT
     ]
     found = find_block(SWEPT, [list(values) for values in times])
@@ -39,7 +42,7 @@ def test_levels_are_whole_steps_from_the_least_to_the_greatest(low, more, block)
     assert list(found) == sorted(set(found))
     assert found[0] - block < low <= found[0]
     assert found[-1] - block < low + more <= found[-1]
-    assert all(b <= max(a + block, 1.5 * a) for a, b in zip(found, found[1:], strict=False))
+    assert all(b <= max(a + block, 1.5 * a) for a, b in pairwise(found))
 
 
 @settings(max_examples=60, deadline=None)

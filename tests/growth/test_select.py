@@ -112,7 +112,9 @@ def test_a_plain_knapsack_is_solved_exactly(seed, share):
     prices = {name: float(rng.integers(3, 9)) for name in traced.widths()}
 
     def additive(layers):
-        return {"macs": sum(price * layer.cout for price, layer in zip(prices.values(), layers, strict=False))}
+        return {
+            "macs": sum(price * layer.cout for price, layer in zip(prices.values(), layers, strict=False))
+        }
 
     now, gains = priced(traced, traced.widths(), additive)["macs"], random_gains(traced, seed)
     limits = {"macs": now * (1 + share)}
@@ -131,7 +133,10 @@ def blocks(layers):
     """Latency as a staircase: eight channels in and sixteen out go together."""
     return {
         "latency_ms": sum(
-            layer.positions * layer.taps * ceil(layer.cout / 16) * (1 if layer.depthwise else ceil(layer.cin / 8))
+            layer.positions
+            * layer.taps
+            * ceil(layer.cout / 16)
+            * (1 if layer.depthwise else ceil(layer.cin / 8))
             for layer in layers
         )
     }
