@@ -251,6 +251,34 @@ def targets_check(
         emit(f"{file}: fine ({target.name})\n")
 
 
+@targets_app.command("calibrate")
+def targets_calibrate(
+    name: Annotated[str, typer.Argument(help="A target's name, or a file of one.")],
+    net: Annotated[str, typer.Option(help="The network whose layers are priced.")] = "dscnn",
+    data: Annotated[str, typer.Option(help="The data it is for: they decide its shapes.")] = "digits",
+    data_dir: Annotated[str | None, typer.Option(help="Where a built-in data set lies.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Keep it here instead of in the cache: see cost.latency_table.")
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure, or emulate, what the layers of a network take on a target over their widths."""
+    from edgegrow.pricing import calibrate
+
+    try:
+        with _listening(quiet, verbose) as listener:
+            calibration, place = calibrate(name, net, data, data_dir, out, listener)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what has been measured is kept: give the command again to go on", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    if as_json:
+        _print_json({"file": str(place), **calibration.summary()})
+    else:
+        emit(f"{calibration.described()}\nkept in {place}\n")
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one; their sizes."""
+"""Writing files so that a reader never sees half of one; their sizes; and where caches are."""
 
 from __future__ import annotations
 
@@ -32,3 +32,19 @@ def size_bytes(path: Path) -> int:
     """Size of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def cache_folder() -> Path:
+    """Folder of the user's for what can be had again: downloads, calibrations; it may not exist yet.
+
+    Raises
+    ------
+    InputError
+        If the user has no home folder, and ``XDG_CACHE_HOME`` names none.
+    """
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        base = configured if configured.is_absolute() else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise InputError("cache: there is no home folder to keep it in: set XDG_CACHE_HOME") from error
+    return base / "edgegrow"

@@ -60,7 +60,7 @@ def profile_delivery(
     if target.kind == "mcu":
         return {"c": _profile_package(delivery, data, target, counted, listener)}
     return {
-        item: _profile_file(path, data, target, settings, threads, counted, listener)
+        item: _profile_file(path, data, target, settings, counted, listener)
         for item, path in delivery.files.items()
     }
 
@@ -95,7 +95,6 @@ def _profile_file(
     data: Dataset,
     target: Target,
     settings: MeasureConfig,
-    threads: int,
     counted: tuple[Measurement, ...],
     listener: Listener,
 ) -> Profile:
@@ -104,12 +103,12 @@ def _profile_file(
     profile = measure_host(
         path,
         target=target.reference,
-        threads=threads,
+        threads=target.runtime.threads,
         min_iterations=settings.iterations,
         min_seconds=settings.seconds,
         warn=listener.warn,
     )
-    with open_artifact(path, threads) as session:
+    with open_artifact(path, target.runtime.threads) as session:
         reached = Measurement(
             metric="accuracy",
             value=accuracy(predict(session, data.test.x), data.test),

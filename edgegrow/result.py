@@ -11,7 +11,7 @@ from edgegrow.config import RunConfig
 from edgegrow.errors import BudgetError
 from edgegrow.measure.protocol import Measurement, Profile
 from edgegrow.run import RunFolder
-from edgegrow.units import format_quantity
+from edgegrow.units import format_budget, format_quantity
 
 _PROFILED = {
     "macs": "macs",
@@ -22,6 +22,9 @@ _PROFILED = {
     "flash_bytes": "flash",
 }
 """Budgeted metric -> the figure of the profile that it bounds."""
+
+_PLANNED = {"ram_bytes": "peak_activations"}
+"""The same for a host, whose profile has no RAM of firmware: the arena of activations, as it is planned."""
 
 
 _OTHERS = {"tflite": ("onnx",), "c": ()}
@@ -75,7 +78,10 @@ class Run:
     def delivered(self) -> dict[str, Measurement]:
         """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
         profile = next(iter(self.profiles.values()))
-        found = {metric: _worst(profile, _PROFILED[metric]) for metric in self.config.budget.limits}
+        found = {
+            metric: _worst(profile, _PROFILED[metric]) or profile.find(_PLANNED.get(metric, ""))
+            for metric in self.config.budget.limits
+        }
         return {metric: measurement for metric, measurement in found.items() if measurement is not None}
 
     def costs(self) -> dict[str, float]:
@@ -106,15 +112,18 @@ class Run:
         Raises
         ------
         BudgetError
-            If a limit is exceeded: which, and by how much.
+            If a limit is exceeded: which, by how much, and the nearest budget that this network keeps.
         """
-        for metric, limit in self.config.budget.limits.items():
-            value = self.costs()[metric]
-            if value > limit:
-                raise BudgetError(
-                    f"budget {metric}: missed: {format_quantity(metric, value)} is "
-                    f"{100 * (value / limit - 1):.1f} % over {format_quantity(metric, limit)}"
-                )
+        limits, costs = self.config.budget.limits, self.costs()
+        missed = [
+            f"budget {metric}: missed: {format_quantity(metric, costs[metric])} is "
+            f"{100 * (costs[metric] / limit - 1):.1f} % over {format_quantity(metric, limit)}"
+            for metric, limit in limits.items()
+            if costs[metric] > limit
+        ]
+        if missed:
+            kept = {metric: max(limit, costs[metric]) for metric, limit in limits.items()}
+            raise BudgetError(f"{'; '.join(missed)}: the nearest budget that it keeps: {format_budget(kept)}")
 
 
 def _worst(profile: Profile, metric: str) -> Measurement | None:

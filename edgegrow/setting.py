@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
+from edgegrow.calibrating import Subject
 from edgegrow.config import RunConfig
-from edgegrow.cost.layers import LayerShape
-from edgegrow.cost.microcontroller import MicrocontrollerCosts, check_predictable
-from edgegrow.cost.model import LayerCosts, check_predicted
+from edgegrow.cost.microcontroller import check_predictable
+from edgegrow.cost.model import PREDICTED, LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, deliver, flash_model, formats_of
@@ -21,11 +19,12 @@ from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.progress import Progress
-from edgegrow.growth.seed import NARROWEST, build_network, plant_seed
+from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
 from edgegrow.journal import Journal
 from edgegrow.listener import Listener
 from edgegrow.nets import load_net
+from edgegrow.pricing import board_costs, host_costs
 from edgegrow.profiling import profile_delivery
 from edgegrow.result import Run, write_profiles
 from edgegrow.run import RunFolder
@@ -34,12 +33,6 @@ from edgegrow.training import deterministic
 
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
 """Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
-
-_EXAMPLES = 6
-"""Networks that are emulated before growth on a microcontroller, to fit the prices of its kernels."""
-
-_SCALES = (0.2, 1.5)
-"""Their widths, relative to the net's own."""
 
 
 class Setting:
@@ -88,23 +81,16 @@ class Setting:
     @cached_property
     def costs(self) -> CostModel:
         """The cost model of the target, in the metrics of the budget."""
-        if self.target.kind != "mcu":
-            return LayerCosts(self.limits, flash_model(self.example, self.data))
-        board = self.target.board()
-        self.listener.say(f"pricing: emulating {_EXAMPLES} networks on a {board.core.cpu}")
         samples = self.data.calibration(STRUCTURE_SAMPLES)
-        return MicrocontrollerCosts(self.limits, board, self.float_graph, list(self._examples()), samples)
-
-    def _examples(self) -> Iterator[list[LayerShape]]:
-        """Layers of the network at several widths, each group's drawn by itself."""
-        rng = np.random.default_rng(0)
-        low, high = np.log(_SCALES)
-        for _ in range(_EXAMPLES):
-            widths = {
-                name: max(NARROWEST, round(width * float(np.exp(rng.uniform(low, high)))))
-                for name, width in self.example.widths().items()
-            }
-            yield self.example.shapes(widths)
+        net, data = self.config.net.name, self.config.data.name
+        subject = Subject(self.example, self.float_graph, samples, net, data)
+        if self.target.kind == "mcu":
+            return board_costs(self.limits, self.target, subject, self.listener)
+        counted = [metric for metric in self.limits if metric in PREDICTED]
+        costs = LayerCosts(counted, flash_model(self.example, self.data), self.float_graph)
+        if len(counted) == len(self.limits):
+            return costs
+        return host_costs(self.limits, costs, self.target, subject, self.listener)
 
     @cached_property
     def seed(self) -> NetworkTrace:

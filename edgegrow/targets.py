@@ -94,7 +94,8 @@ class Cost(_Frozen):
     channel_block : int or None
         Channels that kernels compute at once: a layer's time steps with this.
     latency_table : str or None
-        File of measured latencies, beside the target's file.
+        File that ``edgegrow targets calibrate --out`` has written, beside the target's file: measured
+        latencies of layers, or emulated networks. Where it is left out, they are kept in the user's cache.
     cycle_scale : float or None
         Cycles on the device for one of the cycle model's.
     calibration : str or None
@@ -206,6 +207,7 @@ class Target(_Frozen):
     sources: tuple[Source, ...] = ()
 
     _sha256: str = PrivateAttr("")
+    _file: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _each_number_has_a_source(self) -> Target:
@@ -256,6 +258,13 @@ class Target(_Frozen):
         )
 
     @property
+    def latency_table(self) -> Path | None:
+        """Path of the target's own calibration, where it has one."""
+        if self.cost.latency_table is None or self._file is None:
+            return None
+        return self._file.parent / self.cost.latency_table
+
+    @property
     def reference(self) -> TargetRef:
         """The target's name and the hash of its file, or of its contents where it has none."""
         content = self.model_dump_json().encode()
@@ -299,7 +308,7 @@ def load_target(name_or_path: str | Path) -> Target:
         target = Target.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"target {path}: {explain(error, _keys())}") from error
-    target._sha256 = hashlib.sha256(content).hexdigest()
+    target._sha256, target._file = hashlib.sha256(content).hexdigest(), path
     return target
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import ROUND_CEILING, Decimal
+from math import ceil, floor, log10
 
 from edgegrow.errors import InputError
 
@@ -57,6 +60,28 @@ def parse_quantity(key: str, text: str) -> float:
 def example(key: str) -> str:
     """Return a budget of this key as it might be written."""
     return f"{key}=" + {"latency": "20ms", "energy": "5mJ", "ram": "64kB", "flash": "128kB"}.get(key, "250k")
+
+
+def format_budget(limits: Mapping[str, float]) -> str:
+    """Write bounds as `edgegrow.config.Budget.parse` reads them, rounded up: what they hold for keeps them.
+
+    Examples
+    --------
+    >>> format_budget({"macs": 12000.5, "latency_ms": 0.0512345678, "ram_bytes": 4096})
+    'macs=12001,latency=0.05124ms,ram=4096B'
+    """
+    keys = {metric: key for key, (metric, _) in UNITS.items()}
+    return ",".join(f"{keys[metric]}={_rounded_up(metric, value)}" for metric, value in limits.items())
+
+
+def _rounded_up(metric: str, value: float) -> str:
+    """Write a whole number, or four digits of a time or an energy, with its unit."""
+    unit = {"latency_ms": "ms", "energy_mj": "mJ"}.get(metric)
+    if unit is None:
+        return f"{ceil(value)}{'B' if metric.endswith('_bytes') else ''}"
+    digits = max(0, 3 - floor(log10(value)))
+    exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING)
+    return f"{exact:f}{unit}"
 
 
 def format_quantity(metric: str, value: float) -> str:

@@ -118,7 +118,7 @@ def test_the_boards_memory_is_a_limit_too(run_cli, tmp_path):
         ("ethos-u55-128", "flash=64kB", "cannot be grown for it"),
         ("nucleo-l4r5zi", "flash=2kB", "budget flash_bytes: impossible"),
         ("nucleo-l4r5zi", "ram=100", "budget ram_bytes: impossible"),
-        ("host", "latency=1ms", "no cost model for it"),
+        ("host", "energy=1mJ", "no cost model for it"),
     ],
 )
 def test_impossible_budgets_end_before_training(target, budget, message, run_cli, tmp_path):

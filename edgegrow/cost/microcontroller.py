@@ -1,14 +1,14 @@
 """What a network takes on a microcontroller: predicted at any width, and checked in the emulator.
 
-Before growth, networks of the same structure and some widths are compiled and emulated: the prices of
-the kernels' loops are fitted to them, and what code takes beside the constants is seen. A check emulates the
-network of some widths, and corrects the model so that it agrees there.
+Networks of the same structure and some widths are compiled and emulated once, and kept as a calibration: the
+prices of the kernels' loops are fitted to them, and what code takes beside the constants is seen. A check
+emulates the network of some widths, and corrects the model so that it agrees there.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import exp, log
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from edgegrow import deploy
+from edgegrow.cost.calibration import digest
 from edgegrow.cost.cycles import CyclePrices
 from edgegrow.cost.layers import LayerShape, count_macs, count_params
 from edgegrow.cost.memory import plan_arena
@@ -24,13 +26,19 @@ from edgegrow.deploy.c import write_c
 from edgegrow.deploy.c_memory import operator_memory
 from edgegrow.deploy.graph import Array, FloatGraph
 from edgegrow.errors import InputError
+from edgegrow.measure import mcu
 from edgegrow.measure.mcu.board import Board
-from edgegrow.measure.mcu.emulator import Emulation, emulate
+from edgegrow.measure.mcu.emulator import Emulation, emulate, find_emulator
+from edgegrow.measure.mcu.toolchain import find_compiler
+from edgegrow.measure.protocol import Identity
 
 _MEMORY_BYTES = 2**23
 """Flash and RAM of the machine that networks are tried on: what does not fit the board can be priced too."""
 
 _SEED = 0  # of the weights that networks are tried with
+
+_SOURCES = (Path(deploy.__file__).parent, Path(mcu.__file__).parent)
+"""What decides the code of a package, and how it is counted."""
 
 SLACK_CYCLES, SLACK_FLASH_BYTES, SLACK_RAM_BYTES = 0.01, 128, 16
 """What networks of the same widths were seen to differ by with their weights: share of the cycles, and bytes.
@@ -38,12 +46,18 @@ Zero points are other immediates, and few channels' sums decide how a whole laye
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """What an emulated network took."""
+class Emulated:
+    """What an emulated network took.
 
-    graph: FloatGraph
+    Attributes
+    ----------
+    cycles : tuple of int
+        Of its operators; empty where the core has no cycle model.
+    rest_cycles, flash_bytes, ram_bytes : int
+        Cycles outside of operators, and memory.
+    """
+
     cycles: tuple[int, ...]
-    """Of its operators."""
     rest_cycles: int
     flash_bytes: int
     ram_bytes: int
@@ -78,8 +92,8 @@ class MicrocontrollerCosts:
         What it runs on.
     graph : FloatGraph
         The network at any widths.
-    examples : sequence of sequence of LayerShape
-        Layers at the widths that prices are fitted at.
+    trials : sequence of tuple
+        ``(layers, emulated)`` at the widths that prices are fitted at, as `emulate_network` gives them.
     samples : ndarray
         A few, for the ranges of activations; as `edgegrow.deploy.quantize.quantize` takes them.
 
@@ -99,30 +113,29 @@ class MicrocontrollerCosts:
         metrics: Iterable[str],
         board: Board,
         graph: FloatGraph,
-        examples: Sequence[Sequence[LayerShape]],
+        trials: Sequence[tuple[Sequence[LayerShape], Emulated]],
         samples: Array,
     ) -> None:
         self.metrics = tuple(metrics)
         check_predictable(self.metrics, board)
         self.board, self.graph, self.samples = board, graph, samples
         self.corrections = Corrections()
-        trials = [self._try(layers) for layers in examples]
-        self._fit(trials)
+        self._fit([(resize_graph(graph, layers), emulated) for layers, emulated in trials])
 
-    def _fit(self, trials: Sequence[_Trial]) -> None:
+    def _fit(self, trials: Sequence[tuple[FloatGraph, Emulated]]) -> None:
         self._prices = None
-        if all(trial.cycles for trial in trials):
+        if all(emulated.cycles for _, emulated in trials):
             self._prices = CyclePrices(
-                [pair for trial in trials for pair in zip(trial.graph.operators, trial.cycles, strict=True)]
+                [pair for graph, e in trials for pair in zip(graph.operators, e.cycles, strict=True)]
             )
             self._ratios = [
-                exp(float(np.mean([log(t.cycles[i] / self._prices(t.graph.operators[i])) for t in trials])))
+                exp(float(np.mean([log(e.cycles[i] / self._prices(g.operators[i])) for g, e in trials])))
                 for i in range(len(self.graph.operators))
             ]
-            self._rest_cycles = max(trial.rest_cycles for trial in trials)
+            self._rest_cycles = max(emulated.rest_cycles for _, emulated in trials)
         # Code of few channels is a little smaller; the greatest is on the safe side.
-        self._code_bytes = max(trial.flash_bytes - _constant_bytes(trial.graph) for trial in trials)
-        self._fixed_ram_bytes = max(trial.ram_bytes - _arena_bytes(trial.graph) for trial in trials)
+        self._code_bytes = max(e.flash_bytes - _constant_bytes(graph) for graph, e in trials)
+        self._fixed_ram_bytes = max(e.ram_bytes - _arena_bytes(graph) for graph, e in trials)
 
     def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
         """Predict ``{metric: value}`` of a network of these layers, whatever its weights: upper estimates."""
@@ -139,13 +152,14 @@ class MicrocontrollerCosts:
         dict
             ``{metric: value}``, upper estimates too: the same widths with other weights may take more.
         """
-        trial = self._try(layers)
+        graph = resize_graph(self.graph, layers)
+        trial = emulate_network(self.board, graph, self.samples)
         self.corrections = Corrections()
-        flash_bytes = trial.flash_bytes - _constant_bytes(trial.graph) - self._code_bytes
-        ram_bytes = trial.ram_bytes - _arena_bytes(trial.graph) - self._fixed_ram_bytes
+        flash_bytes = trial.flash_bytes - _constant_bytes(graph) - self._code_bytes
+        ram_bytes = trial.ram_bytes - _arena_bytes(graph) - self._fixed_ram_bytes
         ratios, rest_cycles = [], 0
         if self._prices is not None:
-            predicted = self._operator_cycles(trial.graph)
+            predicted = self._operator_cycles(graph)
             ratios = [emulated / p for emulated, p in zip(trial.cycles, predicted, strict=True)]
             rest_cycles = trial.rest_cycles - self._rest_cycles
         self.corrections = Corrections(ratios, rest_cycles, flash_bytes, ram_bytes)
@@ -187,26 +201,62 @@ class MicrocontrollerCosts:
         }
         return {metric: float(value) for metric in self.metrics if (value := every[metric]) is not None}
 
-    def _try(self, layers: Sequence[LayerShape]) -> _Trial:
-        """Compile and emulate a network of these layers, its weights random."""
-        graph = resize_graph(self.graph, layers)
-        quantized = random_graph(graph, self.samples, _SEED)
-        with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
-            write_c(quantized, Path(folder))
-            inputs = quantized.quantize_input(self.samples[:1]).reshape(1, -1)
-            emulation = emulate(
-                folder,
-                self.board.core.name,
-                inputs,
-                compiler=self.board.compiler,
-                emulator=self.board.emulator,
-                flash_bytes=_MEMORY_BYTES,
-                ram_bytes=_MEMORY_BYTES,
-            )
-        cycles = _first_cycles(emulation)
-        return _Trial(
-            graph, cycles[:-1], cycles[-1] if cycles else 0, emulation.flash_bytes, emulation.ram_bytes
+
+def emulate_network(board: Board, graph: FloatGraph, samples: Array) -> Emulated:
+    """Compile and emulate a network of a graph's widths, its weights random.
+
+    Parameters
+    ----------
+    board : Board
+        Its core, compiler and emulator; memory is not limited to its own.
+    graph : FloatGraph
+        Of any weights.
+    samples : ndarray
+        A few, for the ranges of activations.
+
+    Raises
+    ------
+    InputError
+        If the compiler or the emulator is not there, or fails.
+    """
+    quantized = random_graph(graph, samples, _SEED)
+    with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
+        write_c(quantized, Path(folder))
+        inputs = quantized.quantize_input(samples[:1]).reshape(1, -1)
+        emulation = emulate(
+            folder,
+            board.core.name,
+            inputs,
+            compiler=board.compiler,
+            emulator=board.emulator,
+            flash_bytes=_MEMORY_BYTES,
+            ram_bytes=_MEMORY_BYTES,
         )
+    cycles = _first_cycles(emulation)
+    rest_cycles = cycles[-1] if cycles else 0
+    return Emulated(cycles[:-1], rest_cycles, emulation.flash_bytes, emulation.ram_bytes)
+
+
+def emulation_identity(board: Board) -> Identity:
+    """Tell what emulated figures depend on: the core, the compiler, and all that writes and emulates code.
+
+    Raises
+    ------
+    InputError
+        If the compiler or the emulator is not installed.
+    """
+    sources = digest(*(path.read_bytes() for folder in _SOURCES for path in sorted(_files(folder))))
+    return Identity(
+        runtime=board.emulator,
+        version=find_emulator(board.emulator, board.core),
+        compiler=find_compiler(board.compiler).version,
+        kernels=f"edgegrow {sources[:16]}",
+        cpu=board.core.cpu,
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.suffix in (".py", ".c", ".h", ".ld"))
 
 
 def check_predictable(metrics: Iterable[str], board: Board) -> None:

@@ -6,10 +6,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edgegrow.cost.flash import FlashModel
 from edgegrow.cost.layers import LayerShape, count_macs, count_params
+from edgegrow.cost.memory import plan_arena
+from edgegrow.cost.structure import resize_graph
+from edgegrow.deploy.graph import FloatGraph
 from edgegrow.errors import InputError
 
-PREDICTED = ("macs", "params", "flash_bytes")
-"""Metrics that can be predicted for every target."""
+PREDICTED = ("macs", "params", "flash_bytes", "ram_bytes")
+"""Metrics that can be predicted for every target. RAM is the arena of activations, as it is planned."""
+
+TIMED = ("latency_ms",)
+"""Metrics that can be predicted for a host, from a calibration."""
 
 
 def check_predicted(metrics: Iterable[str], target: str) -> None:
@@ -28,8 +34,8 @@ def check_predicted(metrics: Iterable[str], target: str) -> None:
         If a metric cannot be predicted for the target.
     """
     for metric in metrics:
-        if metric not in PREDICTED:
-            known = ", ".join(name.removesuffix("_bytes") for name in PREDICTED)
+        if metric not in (*PREDICTED, *TIMED):
+            known = ", ".join(name.rpartition("_")[0] or name for name in (*PREDICTED, *TIMED))
             raise InputError(
                 f"budget {metric}: target '{target}' has no cost model for it: "
                 f"growth is bounded by {known} there; measure the artifact for the rest"
@@ -45,13 +51,16 @@ class LayerCosts:
         Metrics to give, of `PREDICTED`.
     flash : FlashModel
         Knows the network's file.
+    graph : FloatGraph
+        The network at any widths, to be deployed.
     """
 
-    def __init__(self, metrics: Iterable[str], flash: FlashModel) -> None:
+    def __init__(self, metrics: Iterable[str], flash: FlashModel, graph: FloatGraph) -> None:
         counters: Mapping[str, Callable[[Sequence[LayerShape]], float]] = {
             "macs": count_macs,
             "params": count_params,
             "flash_bytes": flash,
+            "ram_bytes": lambda layers: plan_arena(resize_graph(graph, layers)).peak_bytes,
         }
         self._counters = {metric: counters[metric] for metric in metrics}
 

@@ -16,6 +16,7 @@ from edgegrow.config import LONGEST_GROWTH, GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.menu import Candidate
 from edgegrow.growth.progress import Journal, Progress
 from edgegrow.growth.select import CheckedCostModel, CostModel, select_checked
 from edgegrow.growth.splitting import (
@@ -226,7 +227,11 @@ class Grower:
         progress.macs_trained += scoring_macs
         scoring_seconds = time.monotonic() - started
         widths_before = self.trace.widths()
-        chosen, checked = select_checked(self.trace, indices, self.costs, self._limits_at(number))
+        selection = select_checked(
+            widths_before, self.trace.shapes, split_candidates(indices), self.costs, self._limits_at(number)
+        )
+        names = dict.fromkeys(candidate.group for candidate in selection.chosen)
+        chosen = {name: torch.tensor(selection.keys(name)) for name in names}
         if isinstance(self.costs, CheckedCostModel):
             progress.learnt = self.costs.learnt()
         loss_before = evaluate(self.trace.graph, searched)[0]
@@ -249,7 +254,10 @@ class Grower:
                 "loss_after": loss_after,
                 "lowest_eigenvalues": {i.block.group.name: i.eigenvalues.tolist() for i in indices},
                 "costs": dict(self.costs(self.trace.shapes(widths))),
-                "checked": checked,
+                "gain": selection.promise,
+                "gain_bound": selection.bound,
+                "checked": list(selection.checked),
+                "model_errors": list(selection.errors),
                 "samples": len(scored),
                 "scoring_macs": scoring_macs,
                 "scoring_seconds": scoring_seconds,
@@ -308,6 +316,15 @@ class Grower:
         best = min(losses, key=losses.__getitem__)
         move_to(best)
         return best, losses[best], 0.5 * best**2 * curvature
+
+
+def split_candidates(indices: Sequence[SplittingIndex]) -> list[Candidate]:
+    """Name the split of every channel as a candidate: the key is the channel, the gain -eigenvalue."""
+    return [
+        Candidate(index.block.group.name, -value, key=channel)
+        for index in indices
+        for channel, value in enumerate(index.eigenvalues.tolist())
+    ]
 
 
 def score(

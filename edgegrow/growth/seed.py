@@ -11,10 +11,10 @@ from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace, trace
 from edgegrow.growth.select import CostModel
 from edgegrow.nets import SeedNetwork
-from edgegrow.units import format_quantity
+from edgegrow.units import format_budget, format_quantity
 
-FIXED_PART = ("flash_bytes", "ram_bytes")
-"""Metrics of which code takes a part, however narrow the network is; shares are of what is left of limits."""
+FIXED_PART = ("latency_ms", "flash_bytes", "ram_bytes")
+"""Metrics of which code and calls take a part, however narrow the network is; shares are of what is left."""
 
 NARROWEST = 2
 """Least channels of a layer that a seed is scaled down to."""
@@ -76,7 +76,8 @@ def plant_seed(
     """Build the network that growth starts from.
 
     Its widths are the net's own, scaled alike to the widest that costs at most ``fraction`` of every limit,
-    or the narrowest where that is still above. Of memory, what the narrowest takes is left out of account.
+    or the narrowest where that is still above. Of latency and memory, what the narrowest takes is left out of
+    account.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def plant_seed(
     Raises
     ------
     InputError
-        If even the smallest seed is above a limit.
+        If even the smallest seed is above a limit: the message has the nearest budget that is not impossible.
     """
 
     def build(widths: Sequence[int] | None) -> NetworkTrace:
@@ -129,16 +130,24 @@ def plant_seed(
             low, high = (middle, high) if within else (low, middle)
         chosen = scaled(low)
     planted = build(chosen)
-    over, metric = excess(planted, 1.0)
-    if over > 1:
-        needed, limit = over * limits[metric], limits[metric]
-        size = f"at widths {', '.join(map(str, chosen))}" if chosen else "as it is built"
-        raise InputError(
-            f"budget {metric}: impossible: net {net.name} {size} needs {format_quantity(metric, needed)}, "
-            f"the limit is {format_quantity(metric, limit)}: raise the budget, or choose a smaller --net "
-            "or another --target"
-        )
+    _check_possible(net, chosen, costs(planted.shapes(planted.widths())), limits)
     if not planted.growable:
         reasons = "; ".join(f"{group.name}: {group.fixed}" for group in planted.groups)
         raise InputError(f"net {net.name}: no channel group can grow ({reasons})")
     return planted
+
+
+def _check_possible(
+    net: SeedNetwork, widths: Sequence[int] | None, needed: Mapping[str, float], limits: Mapping[str, float]
+) -> None:
+    """Refuse a budget that the network growth would start from is above of already."""
+    metric = max(limits, key=lambda metric: needed[metric] / limits[metric])
+    if needed[metric] <= limits[metric]:
+        return
+    size = f"at widths {', '.join(map(str, widths))}" if widths else "as it is built"
+    nearest = {metric: max(limit, needed[metric]) for metric, limit in limits.items()}
+    takes, limit = (format_quantity(metric, value[metric]) for value in (needed, limits))
+    raise InputError(
+        f"budget {metric}: impossible: net {net.name} {size} needs {takes}, the limit is {limit}: raise "
+        f"the budget to {format_budget(nearest)} at least, or choose a smaller --net or another --target"
+    )

@@ -1,15 +1,24 @@
-"""Which splits to make: the gain they predict, weighed against what they cost."""
+"""Which candidates to take: the gain they promise, weighed against what they cost, under several budgets.
+
+A network's cost is no sum over its groups: a consumer's depends on two widths, and RAM is a peak. So costs
+are made linear at some widths, group by group at every level (staircases stay what they are), the
+multiple-choice knapsack is solved exactly by an integer programme, and the widths that come out are counted
+as a whole network and mended; then it is solved again from there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
-import torch
-
 from edgegrow.cost.layers import LayerShape
-from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.splitting import SplittingIndex
+from edgegrow.growth.knapsack import Knapsack
+from edgegrow.growth.menu import Candidate, Menu
+
+Widths = dict[str, int]
+Shapes = Callable[[Mapping[str, int]], Sequence[LayerShape]]
+"""Layers of a network whose channel groups have some widths, as `NetworkTrace.shapes` gives them."""
 
 
 class CostModel(Protocol):
@@ -37,102 +46,140 @@ class CheckedCostModel(CostModel, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Candidates that were chosen.
+
+    Attributes
+    ----------
+    chosen : tuple of Candidate
+    widths : dict
+        ``{group: width}`` with them.
+    promise : float
+        Sum of their gains.
+    bound : float
+        What no choice within the limits can promise more than; see `edgegrow.growth.knapsack`.
+    checked : tuple of dict
+        ``{metric: value}`` of every choice that was tried on the target, in order.
+    errors : tuple of dict
+        For each of these the relative error of the model before it learnt from it: found over predicted,
+        less 1.
+    """
+
+    chosen: tuple[Candidate, ...]
+    widths: Widths
+    promise: float
+    bound: float
+    checked: tuple[dict[str, float], ...] = field(default=())
+    errors: tuple[dict[str, float], ...] = field(default=())
+
+    @property
+    def gap(self) -> float:
+        """Share of the bound that the choice may fall short of the best by; 0 where nothing is promised."""
+        return max(0.0, 1 - self.promise / self.bound) if self.bound > 0 else 0.0
+
+    def keys(self, group: str) -> list[Any]:
+        """Keys of a group's chosen candidates."""
+        return [candidate.key for candidate in self.chosen if candidate.group == group]
+
+
 _CHECKS, _FULL = 4, 0.98
 """Choices of a growth step that are tried on the target at most; share of a limit that one should use."""
 
 
 def select_checked(
-    trace: NetworkTrace, indices: Sequence[SplittingIndex], costs: CostModel, limits: Mapping[str, float]
-) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    """Choose splits, and where costs can be tried on the target, those of the fullest choice that keeps them.
+    widths: Mapping[str, int],
+    shapes: Shapes,
+    candidates: Sequence[Candidate],
+    costs: CostModel,
+    limits: Mapping[str, float],
+    steps: Mapping[str, int] | None = None,
+) -> Selection:
+    """Choose candidates, and where costs can be tried on the target, the fullest choice within the limits.
 
     A try corrects the cost model at the network's size, so that the next choice comes closer.
 
     Parameters
     ----------
-    trace, indices, costs, limits
-        As of `select_splits`.
+    widths, shapes, candidates, costs, limits, steps
+        As of `select`.
 
     Returns
     -------
-    chosen : dict
-        As `select_splits` gives it; empty where no choice kept the limits.
-    checked : list of dict
-        ``{metric: value}`` of every choice that was tried, in order.
+    Selection
+        With no candidate where no choice kept the limits.
     """
+    first = select(widths, shapes, candidates, costs, limits, steps)
     if not isinstance(costs, CheckedCostModel):
-        return select_splits(trace, indices, costs, limits), []
-    best: dict[str, torch.Tensor] = {}
-    fullest, learnt = 0.0, None
-    checked: list[dict[str, float]] = []
-    for _ in range(_CHECKS):
-        chosen = select_splits(trace, indices, costs, limits)
-        wider = {name: width + len(chosen.get(name, ())) for name, width in trace.widths().items()}
-        found = dict(costs.check(trace.shapes(wider)))
-        if checked and found == checked[-1]:
-            break  # the choice that was tried before: nothing is left to split, or to learn
+        return first
+    kept = replace(first, chosen=(), widths=dict(widths), promise=0.0)
+    fullest, learnt, tried, choice = 0.0, None, list[Widths](), first
+    checked, errors = list[dict[str, float]](), list[dict[str, float]]()
+    while choice.widths not in tried:  # otherwise nothing is left to choose, or to learn
+        tried.append(choice.widths)
+        layers = shapes(choice.widths)
+        predicted = dict(costs(layers))
+        found = dict(costs.check(layers))
         checked.append(found)
+        errors.append({metric: found[metric] / value - 1 for metric, value in predicted.items() if value})
         share = max(found[metric] / limit for metric, limit in limits.items())
         if fullest < share <= 1:
-            best, fullest, learnt = chosen, share, costs.learnt()
-        if _FULL <= share <= 1:
+            kept, fullest, learnt = choice, share, costs.learnt()
+        if _FULL <= share <= 1 or len(tried) == _CHECKS:
             break
+        choice = select(widths, shapes, candidates, costs, limits, steps)
     if learnt is not None:
         costs.recall(learnt)  # the model agrees with the target where the network will be
-    return best, checked
+    return replace(kept, checked=tuple(checked), errors=tuple(errors))
 
 
-def select_splits(
-    trace: NetworkTrace, indices: Sequence[SplittingIndex], costs: CostModel, limits: Mapping[str, float]
-) -> dict[str, torch.Tensor]:
-    """Choose splits greedily by predicted gain over price until no further one fits.
+def select(
+    widths: Mapping[str, int],
+    shapes: Shapes,
+    candidates: Sequence[Candidate],
+    costs: CostModel,
+    limits: Mapping[str, float],
+    steps: Mapping[str, int] | None = None,
+) -> Selection:
+    """Choose the candidates that promise most within every limit, until no further one fits.
 
-    The price of a channel is the largest share of any limit that it takes, counted wholly: its own layers and
-    every consumer, at the widths reached so far. The greedy is the relaxation of the knapsack; with one
-    additive budget it is optimal up to the last move. Splitting-stable channels (no eigenvalue below zero)
-    promise no gain; they come after all others, the cheapest first, so that a budget is filled all the same.
+    Candidates that promise nothing come after all others, the cheapest first, so that a budget is filled all
+    the same: what a step of a latency's staircase leaves free is taken.
 
     Parameters
     ----------
-    trace : NetworkTrace
-        The network.
-    indices : sequence of SplittingIndex
-        The best split of every channel of every growable group.
+    widths : mapping
+        ``{group: present width}`` of every growable group.
+    shapes : callable
+        Layers of the network at other widths.
+    candidates : sequence of Candidate
+        Of any groups; their gains in one measure.
     costs : CostModel
         Prices whole networks.
     limits : mapping
         ``{metric: upper bound}``.
+    steps : mapping, optional
+        ``{group: step}``: a group that grows ends at a multiple of it.
 
     Returns
     -------
-    dict
-        ``{group name: channels (m,)}``, for groups with at least one chosen channel.
+    Selection
+        Never above a limit; empty where the network is above one already.
     """
-    widths = trace.widths()
-    now = costs(trace.shapes(widths))
-    queues = {
-        index.block.group.name: sorted(
-            zip(index.eigenvalues.tolist(), range(len(index.eigenvalues)), strict=True), reverse=True
-        )
-        for index in indices
-    }  # the best last, to be popped
-    chosen: dict[str, list[int]] = {}
-    while True:
-        best: tuple[tuple[bool, float], str, Mapping[str, float]] | None = None
-        for name, queue in queues.items():
-            if not queue:
-                continue
-            wider = costs(trace.shapes({**widths, name: widths[name] + 1}))
-            if any(wider[metric] > limit for metric, limit in limits.items()):
-                continue
-            price = max((wider[metric] - now[metric]) / limit for metric, limit in limits.items())
-            gain = -queue[-1][0]
-            worth = (True, gain / max(price, 1e-12)) if gain > 0 else (False, -price)
-            if best is None or worth > best[0]:
-                best = worth, name, wider
-        if best is None:
-            break
-        _, name, now = best
-        widths[name] += 1
-        chosen.setdefault(name, []).append(queues[name].pop()[1])
-    return {name: torch.tensor(channels) for name, channels in chosen.items()}
+    names = [name for name in widths if any(candidate.group == name for candidate in candidates)]
+    menus = {
+        name: Menu([c for c in candidates if c.group == name], widths[name], (steps or {}).get(name, 1))
+        for name in names
+    }
+
+    def price(levels: Mapping[str, int]) -> Mapping[str, float]:
+        return costs(shapes({name: width + levels.get(name, 0) for name, width in widths.items()}))
+
+    levels, bound = Knapsack(menus, price, limits).solve()
+    chosen = tuple(c for name, level in levels.items() for c in menus[name].chosen(level))
+    return Selection(
+        chosen,
+        {name: width + levels.get(name, 0) for name, width in widths.items()},
+        sum(candidate.promise for candidate in chosen),
+        bound,
+    )

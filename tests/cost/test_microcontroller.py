@@ -13,6 +13,7 @@ from edgegrow.cost.microcontroller import (
     SLACK_FLASH_BYTES,
     SLACK_RAM_BYTES,
     MicrocontrollerCosts,
+    emulate_network,
 )
 from edgegrow.cost.structure import random_graph, resize_graph
 from edgegrow.deploy.c import c_package
@@ -66,7 +67,11 @@ def dscnn(digits):
 @pytest.fixture(scope="module")
 def costs(dscnn):
     examples = [dscnn.layers(seed) for seed in range(5)]
-    return MicrocontrollerCosts(METRICS, BOARD, dscnn.graph, examples, dscnn.samples)
+    trials = [
+        (layers, emulate_network(BOARD, resize_graph(dscnn.graph, layers), dscnn.samples))
+        for layers in examples
+    ]
+    return MicrocontrollerCosts(METRICS, BOARD, dscnn.graph, trials, dscnn.samples)
 
 
 def emulated(network, seed, tmp_path, weights=0):

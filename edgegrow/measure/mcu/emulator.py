@@ -125,7 +125,7 @@ def emulate(
     """
     package = Path(package).resolve()
     chosen = find_core(core)
-    program = _find_emulator(emulator, chosen)
+    program = find_emulator(emulator, chosen)
     _check_sizes(flash_bytes, ram_bytes, stack_bytes, max_instructions, seconds)
     if emulator == "qemu":
         flash_bytes, ram_bytes = board_sizes(board_of(chosen), flash_bytes, ram_bytes)
@@ -187,8 +187,14 @@ def emulate(
     )
 
 
-def _find_emulator(emulator: str, core: Core) -> str:
-    """Return the version of an emulator that has a core."""
+def find_emulator(emulator: str, core: Core) -> str:
+    """Return the version of an emulator that has a core.
+
+    Raises
+    ------
+    InputError
+        If it is unknown, not installed, or has no such core.
+    """
     if emulator == "qemu":
         board_of(core)
         return qemu_version()

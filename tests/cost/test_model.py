@@ -1,0 +1,90 @@
+"""Costs at other widths are those of the network that has them: counted exactly, RAM as planned."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgegrow.cost.fvcore import fvcore_macs
+from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.cost.memory import plan_arena
+from edgegrow.cost.model import LayerCosts, check_predicted
+from edgegrow.delivery import flash_model
+from edgegrow.deploy.graph import Weighted
+from edgegrow.deploy.lower import lower
+from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.errors import InputError
+from edgegrow.growth.groups import trace
+from edgegrow.growth.surgery import take_channels
+from edgegrow.nets import load_net
+
+METRICS = ("macs", "params", "ram_bytes", "flash_bytes")
+
+
+def widened(net, shape, widths):
+    """The net's default module, its groups given these widths by surgery."""
+    torch.manual_seed(0)
+    traced = trace(load_net(net).build(shape, 10), shape)
+    for group in traced.growable:
+        index = torch.randint(0, traced.widths()[group.name], (widths[group.name],))
+        take_channels(traced, group, index, torch.rand(len(index)))
+    for name, parameter in traced.graph.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)  # equal ones would be stored once
+    return traced
+
+
+@pytest.mark.parametrize("net", ["mlp", "dscnn", "mobilenet", "resnet8"])
+def test_costs_equal_the_recount_after_surgery(net, digits):
+    example = trace(load_net(net).build(digits.input_shape, 10), digits.input_shape)
+    graph = lower(example.graph, digits.input_shape)
+    flash = flash_model(example, digits)
+    costs = LayerCosts(METRICS, flash, graph)
+    names = list(example.widths())
+
+    @settings(max_examples=6, deadline=None)
+    @given(st.lists(st.integers(2, 70), min_size=len(names), max_size=len(names)))
+    def check(drawn):
+        widths = dict(zip(names, drawn, strict=True))
+        predicted = costs(example.shapes(widths))
+        traced = widened(net, digits.input_shape, widths)
+        assert traced.widths() == widths
+        delivered = quantize(lower(traced.graph, digits.input_shape), digits.calibration(8))
+        weighted = [op for op in delivered.operators if isinstance(op, Weighted)]
+        assert predicted["macs"] == delivered.macs == fvcore_macs(traced.graph, digits.input_shape)
+        assert predicted["params"] == sum(op.weight.size + op.bias.size for op in weighted)
+        assert predicted["ram_bytes"] == plan_arena(delivered).peak_bytes
+        size = len(tflite_bytes(delivered))
+        assert size <= predicted["flash_bytes"] <= size + 2.5 * flash.slack_bytes
+        again = traced.shapes(widths)
+        assert (count_macs(again), count_params(again)) == (predicted["macs"], predicted["params"])
+
+    check()
+
+
+def test_ram_is_no_sum_but_a_peak(digits):
+    example = trace(load_net("mlp").build(digits.input_shape, 10), digits.input_shape)
+    graph = lower(example.graph, digits.input_shape)
+    costs = LayerCosts(["ram_bytes"], flash_model(example, digits), graph)
+    first, second = example.widths()
+    small, one, both = (
+        costs(example.shapes({first: a, second: b}))["ram_bytes"] for a, b in ((64, 16), (64, 32), (512, 512))
+    )
+    assert small == one == 64 + 64  # the input and the first layer
+    assert both == 512 + 512
+
+
+@pytest.mark.parametrize("metric", ["energy_mj", "power"])
+def test_what_a_host_has_no_figure_for_is_refused(metric):
+    check_predicted(["macs", "latency_ms", "ram_bytes"], "host")
+    with pytest.raises(InputError, match=f"budget {metric}: target 'host' has no cost model"):
+        check_predicted(["macs", metric], "host")
+
+
+def test_values_are_plain_numbers(digits):
+    example = trace(load_net("mlp").build(digits.input_shape, 10), digits.input_shape)
+    costs = LayerCosts(METRICS, flash_model(example, digits), lower(example.graph, digits.input_shape))
+    assert {type(value) for value in costs(example.shapes(example.widths())).values()} == {float}
+    assert not any(np.isnan(value) for value in costs(example.shapes(example.widths())).values())
