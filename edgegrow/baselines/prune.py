@@ -23,7 +23,7 @@ from edgegrow.baselines.scratch import Trained, train_network
 from edgegrow.baselines.widths import Widths, check_possible, share_used, uniform_widths, upheld
 from edgegrow.data.dataset import Split
 from edgegrow.errors import InputError
-from edgegrow.growth.groups import NORMS, NetworkTrace
+from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.seed import NARROWEST
 from edgegrow.training import TRAIN_PASSES, generator
 
@@ -259,7 +259,9 @@ class _Sparsity:
     """Adds the gradient of an L1 penalty on batch norms' scales: the sign of each."""
 
     def __init__(self, trace: NetworkTrace) -> None:
-        norms = (module for module in trace.graph.modules() if isinstance(module, NORMS))
+        norms = (
+            module for module in trace.graph.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        )
         self.scales = [norm.weight for norm in norms if isinstance(norm.weight, nn.Parameter)]
 
     def __call__(self, optimizer: torch.optim.Optimizer) -> None:
