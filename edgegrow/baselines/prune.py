@@ -253,6 +253,7 @@ def remove_channels(
         order = torch.argsort(values, stable=True)[: len(values) - widths[group.name]]
         if len(order):
             _pruning_group(graph, trace.module(group.producers[0]), sorted(order.tolist())).prune()
+            trace.sizes[group.name] = widths[group.name]
 
 
 class _Sparsity:

@@ -39,7 +39,8 @@ def kill(network, rng):
                 if parameter is not None:
                     parameter.data[channels] = 0
         for consumer in group.consumers:
-            network.module(consumer.name).weight.data[:, consumer.expand(channels)] = 0
+            columns = network.places(network.columns[consumer.name], group, channels).flatten()
+            network.module(consumer.name).weight.data[:, columns] = 0
     return dead
 
 
