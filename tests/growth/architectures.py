@@ -100,7 +100,7 @@ class Inception(nn.Module):
         self.stem = conv(1, 4, act=act)
         self.one = conv(4, 3, 1, act=act)
         self.three = nn.Sequential(conv(4, 2, 1, act=act), conv(2, 4, act=act))
-        self.pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1), conv(4, 2, 1, act=act))
+        self.pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), conv(4, 2, 1, act=act))
         self.mix, self.out = conv(9, 9, 1, act=nn.Identity), nn.Linear(9 * 4, 10)
         self.act, self.pool = act(), nn.MaxPool2d(4)
 

@@ -60,6 +60,10 @@ class Walk:
         Every call of a convolution or linear layer.
     inputs : dict
         Name of a placeholder to the layout of its channels.
+    values : dict
+        What lies along the dimensions of what each node yields.
+    shared : dict
+        Path of a module that shares a parameter, to the reason that this gives.
     """
 
     graph: fx.GraphModule
