@@ -8,8 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from edgegrow.cost.layers import LayerShape
+from edgegrow.growth.eigenpairs import SplittingIndex
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.splitting import SplittingIndex
 
 
 class CostModel(Protocol):

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.growth.eigenpairs import SplittingIndex
 from edgegrow.growth.groups import trace
 from edgegrow.growth.select import select_checked, select_splits
-from edgegrow.growth.splitting import ChannelBlock, SplittingIndex
+from edgegrow.growth.splitting import ChannelBlock
 
 from .networks import INPUTS, build
 
@@ -19,7 +20,11 @@ def costs(layers):
 
 def indices_of(traced, eigenvalues):
     """An index with these eigenvalues ``{group: (n,)}``; directions do not matter to selection."""
-    return [SplittingIndex(ChannelBlock(g, []), eigenvalues[g.name], torch.empty(0)) for g in traced.growable]
+    nothing = torch.empty(0)
+    return [
+        SplittingIndex(ChannelBlock(g, []), eigenvalues[g.name], nothing, nothing, nothing)
+        for g in traced.growable
+    ]
 
 
 def random_eigenvalues(traced, seed, low=-1.0, high=0.0):
