@@ -45,7 +45,6 @@ from edgegrow.growth.moves.protocol import Context
 _RIDGE = 1e-3
 """Share of the patches' mean variance added to each, so that whitening does not blow up noise."""
 
-_DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _LINEARISED = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Tanh, nn.Softplus,
     nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
@@ -160,8 +159,9 @@ def _is_dense(module: nn.Module) -> bool:
     """Whether a layer is a plain one, padded by zeros if at all."""
     if isinstance(module, nn.Linear):
         return True
-    plain = isinstance(module, (nn.Conv1d, nn.Conv2d)) and module.groups == 1
-    return plain and module.padding_mode == "zeros" and not isinstance(module.padding, str)  # type: ignore[union-attr]
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d)) or module.groups > 1:
+        return False
+    return module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
 class _UnitNeurons(fx.Interpreter):
@@ -212,7 +212,7 @@ class _UnitNeurons(fx.Interpreter):
                 self.beside[n] = producer, value
             elif isinstance(module, _KEPT):
                 self.beside[n] = producer, module(value)
-            elif n.op == "call_function" and n.target in _KEPT_CALLS:
+            elif n.op == "call_function" and callable(n.target) and n.target in _KEPT_CALLS:
                 self.beside[n] = producer, n.target(value, *args[1:], **kwargs)
             elif n.op == "call_method" and n.target in _KEPT_CALLS:
                 self.beside[n] = producer, getattr(value, name)(*args[1:], **kwargs)
@@ -221,7 +221,7 @@ class _UnitNeurons(fx.Interpreter):
         return output
 
     def _patches(self, producer: str, x: torch.Tensor) -> torch.Tensor:
-        """Give the outputs ``(n, d, ...)`` of unit filters, the patches; centred once their means are known."""
+        """Give what unit filters make, the patches ``(n, d, ...)``: centred once their means are known."""
         module = self.trace.module(producer)
         weight = weight_of(self.trace, producer).detach()
         entries = weight[0].numel()

@@ -158,7 +158,7 @@ class Placement:
         return laid
 
     def follow_rows(self, name: str, vector: torch.Tensor) -> torch.Tensor:
-        """Carry entries ``(filters, ...)`` of a layer's filters along: copies get their own, new ones zero."""
+        """Carry entries ``(filters, ...)`` of a layer's filters along: copies get theirs, new ones zero."""
         return torch.cat([vector, torch.zeros_like(vector[:1])])[self._rows[name]]
 
     def _lay_rows(self, name: str, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
