@@ -19,11 +19,14 @@ class LayerShape:
     taps : int
         Elements of the kernel: ``kh * kw``, 1 for a linear layer.
     positions : int
-        Output positions of one sample: ``h * w``, 1 for a linear layer.
+        Positions of one sample at which each weight is used: ``h * w`` of the output (of the input for a
+        transposed convolution), tokens for a linear layer on the last of several dimensions, else 1.
     depthwise : bool
         Whether every output channel reads one input channel only.
     linear : bool
         Whether it is a fully connected layer.
+    groups : int
+        Groups of a convolution, of which each reads its own share of the channels.
     """
 
     name: str
@@ -33,11 +36,12 @@ class LayerShape:
     positions: int
     depthwise: bool = False
     linear: bool = False
+    groups: int = 1
 
     @property
     def weights(self) -> int:
         """Elements of the weight."""
-        return self.taps * self.cout * (1 if self.depthwise else self.cin)
+        return self.taps * self.cout * (1 if self.depthwise else self.cin // self.groups)
 
     @property
     def macs(self) -> int:

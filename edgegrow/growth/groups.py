@@ -1,374 +1,224 @@
 """Channel groups: everything in a network that gains a channel together.
 
 A group is one channel axis and all that carries it: the *producers* whose filters make its channels, the
-batch *norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. A
-residual addition makes one axis of two. Groups are found by following the channel axis through the graph that
-torch.fx traces; nothing is written per network, and a group can be printed before anything changes.
+*norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. Groups are
+found by following channels through the graph that torch.fx traces (`edgegrow.growth.tracing.follow`), and each is
+then tried on a copy of the network; nothing is written per network, and a group can be printed before
+anything changes.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from math import prod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn import functional as F
 
-from edgegrow.cost.layers import LayerShape
 from edgegrow.errors import UnsupportedError, reason
+from edgegrow.growth.tracing.axes import Axes, Runs
+from edgegrow.growth.channels import ChannelGroup, Consumer, Layer, Layout, NetworkTrace, Piece
+from edgegrow.growth.tracing.follow import follow
+from edgegrow.growth.tracing.operations import DROPOUTS
+from edgegrow.growth.trial import refused_groups
+from edgegrow.growth.tracing.walk import Call, Walk
 
-CONVS = (nn.Conv1d, nn.Conv2d)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-_CHANNELWISE_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Tanh, nn.Softplus, nn.Identity, nn.Dropout, nn.Dropout2d,
-    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.ZeroPad2d, nn.ConstantPad1d,
-)  # fmt: skip
-_CHANNELWISE_CALLS = {
-    F.relu, torch.relu, F.relu6, F.silu, F.gelu, torch.tanh, F.softplus,
-    F.max_pool1d, F.max_pool2d, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-}  # fmt: skip
-_CHANNELWISE_METHODS = {"relu", "contiguous"}
-_DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
-_ADDITIONS = {operator.add, operator.iadd, torch.add}
+__all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
+
+Shapes = Sequence[int] | Sequence[Sequence[int]]
 
 
-@dataclass(frozen=True)
-class Consumer:
-    """A layer that reads a group: each channel is ``columns`` consecutive columns of its weight."""
-
-    name: str
-    columns: int
-
-    def expand(self, channels: torch.Tensor) -> torch.Tensor:
-        """Columns ``(m * columns,)`` of some channels ``(m,)``."""
-        return (channels[:, None] * self.columns + torch.arange(self.columns)).reshape(-1)
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """One channel axis and everything that gains a channel with it.
-
-    Attributes
-    ----------
-    name : str
-        Path of the first producer; stable for a given network.
-    producers, norms, depthwise : tuple of str
-        Paths of the modules, in the order of execution.
-    consumers : tuple of Consumer
-        The layers that read the axis.
-    fixed : str
-        Why the group cannot grow; empty where it can.
-    """
-
-    name: str
-    producers: tuple[str, ...]
-    norms: tuple[str, ...]
-    depthwise: tuple[str, ...]
-    consumers: tuple[Consumer, ...]
-    fixed: str = ""
-
-    @property
-    def filtered(self) -> tuple[str, ...]:
-        """Paths of all layers that have a filter for each channel: producers, then depthwise layers."""
-        return self.producers + self.depthwise
-
-    def __str__(self) -> str:
-        """One line: what grows with what."""
-        parts = [f"made by {', '.join(self.producers) or 'the input'}"]
-        if self.norms:
-            parts.append(f"through {', '.join(self.norms)}")
-        if self.depthwise:
-            parts.append(f"depthwise {', '.join(self.depthwise)}")
-        readers = [c.name if c.columns == 1 else f"{c.name} (x{c.columns})" for c in self.consumers]
-        parts.append(f"read by {', '.join(readers) or 'the output'}")
-        return f"{self.name}: {'; '.join(parts)}" + (f" [fixed: {self.fixed}]" if self.fixed else "")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or linear layer, and the groups it joins.
-
-    Attributes
-    ----------
-    shape : LayerShape
-        Its size at the moment of tracing.
-    reads, makes : str
-        Names of the groups of its input and of its output.
-    columns : int
-        Columns of its weight for each channel it reads.
-    norm : str
-        Path of the batch norm that directly follows; empty where none does.
-    """
-
-    shape: LayerShape
-    reads: str
-    makes: str
-    columns: int
-    norm: str = ""
-
-
-@dataclass(frozen=True)
-class NetworkTrace:
-    """A traced network: its graph, its layers and its channel groups.
-
-    The graph holds the network's own modules, so it stays valid while surgery widens them.
-    """
-
-    graph: fx.GraphModule
-    layers: tuple[Layer, ...]
-    groups: tuple[ChannelGroup, ...]
-
-    @property
-    def growable(self) -> tuple[ChannelGroup, ...]:
-        """The groups that can gain channels."""
-        return tuple(group for group in self.groups if not group.fixed)
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of the output for a batch, as traced."""
-        (output,) = (node for node in self.graph.graph.nodes if node.op == "output")
-        return tuple(output.all_input_nodes[0].meta["tensor_meta"].shape)
-
-    def module(self, name: str) -> nn.Module:
-        """Return the module of this path."""
-        return self.graph.get_submodule(name)
-
-    def widths(self) -> dict[str, int]:
-        """Return the present width of every growable group, by name."""
-        return {group.name: len(self.module(group.producers[0]).weight) for group in self.growable}  # type: ignore[arg-type]
-
-    def shapes(self, widths: Mapping[str, int]) -> list[LayerShape]:
-        """Return the layers' shapes at other widths, ``{group name: channels}``; others stay as traced."""
-
-        def resized(layer: Layer) -> LayerShape:
-            cin = widths[layer.reads] * layer.columns if layer.reads in widths else layer.shape.cin
-            return replace(layer.shape, cin=cin, cout=widths.get(layer.makes, layer.shape.cout))
-
-        return [resized(layer) for layer in self.layers]
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """A node's channel axis: its number before merging, and how many columns a channel has become."""
-
-    number: int
-    columns: int = 1
-
-
-class _Tracer:
-    """Follows channel axes through a graph, merging those that an addition ties."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        self.graph = graph
-        self.parents: list[int] = []
-        self.fixed: dict[int, str] = {}
-        self.axes: dict[fx.Node, _Axis] = {}
-        self.roles: list[tuple[str, str, int, int]] = []  # role, module path, axis, columns
-        self.layers: list[tuple[LayerShape, int, int, int]] = []  # shape, axis read, axis made, columns
-        self.norms: dict[str, str] = {}
-        self.made: dict[str, int] = {}
-        self.places: dict[str, list[_Axis]] = {}
-
-    def new_axis(self, fixed: str = "") -> _Axis:
-        number = len(self.parents)
-        self.parents.append(number)
-        if fixed:
-            self.fixed[number] = fixed
-        return _Axis(number)
-
-    def root(self, number: int) -> int:
-        while self.parents[number] != number:
-            number = self.parents[number]
-        return number
-
-    def fix(self, axis: _Axis, reason: str) -> None:
-        self.fixed.setdefault(self.root(axis.number), reason)
-
-    def merge(self, first: _Axis, second: _Axis) -> None:
-        low, high = sorted((self.root(first.number), self.root(second.number)))
-        if low != high:
-            self.parents[high] = low
-            if high in self.fixed:
-                self.fixed.setdefault(low, self.fixed.pop(high))
-
-    def run(self) -> None:
-        for node in self.graph.graph.nodes:
-            if node.op == "placeholder":
-                self.axes[node] = self.new_axis("it is the network's input")
-            elif node.op == "output":
-                for source in node.all_input_nodes:
-                    self.fix(self.axes[source], "it is the network's output")
-            else:
-                self.axes[node] = self.follow(node)
-                if node.op == "call_module":
-                    self.fix_if_shared(node)
-
-    def fix_if_shared(self, node: fx.Node) -> None:
-        """Leave the axes of a module with parameters at their width where it is called a second time.
-
-        Its weights would have to grow for all of its places at once.
-        """
-        name, axes = str(node.target), [self.axes[n] for n in (*node.all_input_nodes, node)]
-        if not any(True for _ in self.graph.get_submodule(name).parameters()):
-            return
-        before = self.places.setdefault(name, [])
-        before += axes
-        if len(before) > len(axes):
-            for axis in before:
-                self.fix(axis, f"{name} is used more than once")
-
-    def follow(self, node: fx.Node) -> _Axis:
-        sources = [self.axes[n] for n in node.all_input_nodes]
-        module = self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, (*CONVS, nn.Linear)):
-            return self.follow_layer(node, module, sources[0])
-        if isinstance(module, NORMS) and sources[0].columns == 1:
-            self.roles.append(("norm", str(node.target), sources[0].number, 1))
-            before = node.all_input_nodes[0]
-            if before.op == "call_module" and str(before.target) in self.made:
-                self.norms[str(before.target)] = str(node.target)
-            return sources[0]
-        if _is_flatten(node, module):
-            shape = node.all_input_nodes[0].meta["tensor_meta"].shape
-            return _Axis(sources[0].number, sources[0].columns * prod(shape[2:]))
-        if len(sources) == 1 and (isinstance(module, _CHANNELWISE_MODULES) or _is_channelwise_call(node)):
-            return sources[0]
-        if node.op == "call_function" and node.target in _ADDITIONS and len(sources) == 2:
-            same_shape = len({tuple(n.meta["tensor_meta"].shape) for n in node.all_input_nodes}) == 1
-            if same_shape and sources[0].columns == sources[1].columns:
-                self.merge(*sources)
-                return sources[0]
-        kind = type(module).__name__ if module is not None else getattr(node.target, "__name__", node.target)
-        for axis in sources:
-            self.fix(axis, f"{kind} ({node.name}) is not followed")
-        return self.new_axis(f"{kind} ({node.name}) is not followed")
-
-    def follow_layer(self, node: fx.Node, module: nn.Module, source: _Axis) -> _Axis:
-        name, shape = str(node.target), node.meta["tensor_meta"].shape
-        weight: torch.Tensor = module.weight  # type: ignore[assignment]
-        linear = isinstance(module, nn.Linear)
-        groups = 1 if linear else int(module.groups)  # type: ignore[arg-type]
-        if linear and len(shape) != 2:
-            self.fix(source, f"Linear ({name}) acts on the last of {len(shape)} axes")
-            return self.new_axis(f"Linear ({name}) acts on the last of {len(shape)} axes")
-        cin = int(module.in_features if linear else module.in_channels)  # type: ignore[arg-type]
-        depthwise = groups > 1 and groups == cin == len(weight)
-        layer = LayerShape(name, cin, len(weight), prod(weight.shape[2:]), prod(shape[2:]), depthwise, linear)
-        if depthwise:
-            self.roles.append(("depthwise", name, source.number, 1))
-            self.made[name] = source.number
-            self.layers.append((layer, source.number, source.number, 1))
-            return source
-        axis = self.new_axis()
-        if groups > 1:
-            self.fix(source, f"the grouped convolution {name} reads it")
-            self.fix(axis, f"the grouped convolution {name} makes it")
-        self.made[name] = axis.number
-        self.roles.append(("producer", name, axis.number, 1))
-        self.roles.append(("consumer", name, source.number, source.columns))
-        self.layers.append((layer, source.number, axis.number, source.columns))
-        return axis
-
-    def groups(self) -> Iterator[tuple[int, ChannelGroup]]:
-        for number in sorted({self.root(n) for n in range(len(self.parents))}):
-
-            def members(role: str, number: int = number) -> list[tuple[str, int]]:
-                found = [(m, c) for r, m, axis, c in self.roles if r == role and self.root(axis) == number]
-                return list(dict.fromkeys(found))
-
-            producers = tuple(name for name, _ in members("producer"))
-            consumers = tuple(Consumer(name, columns) for name, columns in members("consumer"))
-            if not producers and not consumers:
-                continue
-            fixed = self.fixed.get(number, "" if producers else "nothing makes it")
-            if producers and not consumers:
-                fixed = fixed or "nothing reads it"
-            norms = tuple(name for name, _ in members("norm"))
-            depthwise = tuple(name for name, _ in members("depthwise"))
-            name = producers[0] if producers else "input"
-            yield number, ChannelGroup(name, producers, norms, depthwise, consumers, fixed)
-
-
-def _is_flatten(node: fx.Node, module: nn.Module | None) -> bool:
-    if isinstance(module, nn.Flatten):
-        return module.start_dim == 1 and module.end_dim == -1
-    flat = (node.op == "call_function" and node.target is torch.flatten) or (
-        node.op == "call_method" and node.target == "flatten"
-    )
-    return flat and tuple(node.args[1:]) in ((1,), (1, -1)) and not node.kwargs
-
-
-def _is_channelwise_call(node: fx.Node) -> bool:
-    if node.op == "call_function" and node.target is F.pad:
-        shape = node.meta["tensor_meta"].shape
-        return shape[1] == node.all_input_nodes[0].meta["tensor_meta"].shape[1]
-    if node.op == "call_function":
-        return node.target in _CHANNELWISE_CALLS
-    return node.op == "call_method" and node.target in _CHANNELWISE_METHODS
-
-
-def trace(module: nn.Module, input_shape: tuple[int, ...]) -> NetworkTrace:
+def trace(module: nn.Module, input_shape: Shapes) -> NetworkTrace:
     """Trace a network and find its channel groups.
 
     Parameters
     ----------
     module : nn.Module
-        Takes ``(n, *input_shape)`` and returns ``(n, classes)``.
-    input_shape : tuple of int
-        ``(c, h, w)``, ``(c, length)`` or ``(features,)`` of one sample.
+        Takes ``(n, *input_shape)`` and returns ``(n, classes)``; or several such tensors.
+    input_shape : sequence of int, or of such sequences
+        ``(c, h, w)``, ``(c, length)`` or ``(features,)`` of one sample; one for each input.
 
     Raises
     ------
     UnsupportedError
         If torch.fx cannot trace it, it fails on such an input, or it has no layer at all.
     """
+    name = type(module).__name__
     try:
         graph = fx.symbolic_trace(module)
     except Exception as error:
         raise UnsupportedError(
-            f"network {type(module).__name__}: torch.fx cannot trace it ({reason(error)}): "
+            f"network {name}: torch.fx cannot trace it ({reason(error)}): "
             "avoid control flow that depends on the input's values"
         ) from error
-    sample = torch.zeros(2, *input_shape, device=next((p.device for p in module.parameters()), None))
+    return _find(graph, module, input_shape, name)
+
+
+def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:
+    """Find the channel groups of a graph that was edited, by inserting a block for one.
+
+    Parameters
+    ----------
+    graph : fx.GraphModule
+        As of `NetworkTrace.graph`, linted and recompiled.
+    input_shape : sequence of int, or of such sequences
+        As of `trace`.
+
+    Raises
+    ------
+    UnsupportedError
+        If it fails on such an input, or has no layer at all.
+    """
+    return _find(graph, graph, input_shape, type(graph).__name__)
+
+
+def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: str) -> NetworkTrace:
+    samples = _samples(module, input_shape)
+    _propagate(graph, module, samples, name)
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and node.target in DROPOUTS:
+            called = getattr(node.target, "__name__", node.target)
+            raise UnsupportedError(
+                f"network {name}: {called} is called as a function, which stays on when "
+                "traced: make it an nn.Dropout module"
+            )
+    walk = follow(graph)
+    if not walk.calls:
+        raise UnsupportedError(f"network {name}: it has no convolution or linear layer")
+    found = _Naming(walk).trace()
+    refused = refused_groups(found, samples)
+    groups = tuple(replace(g, fixed=g.fixed or refused.get(g.name, "")) for g in found.groups)
+    return replace(found, groups=groups)
+
+
+def _samples(module: nn.Module, input_shape: Shapes) -> list[torch.Tensor]:
+    shapes = [input_shape] if all(isinstance(size, int) for size in input_shape) else input_shape
+    like = next(module.parameters(), torch.zeros(()))
+    rng = torch.Generator().manual_seed(0)
+    return [torch.randn(2, *shape, generator=rng).to(like) for shape in shapes]  # type: ignore[misc]
+
+
+def _propagate(graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str) -> None:
     training = module.training
     module.eval()
+    graph.eval()
     try:
         with torch.no_grad():
-            module(sample)  # ShapeProp would print a traceback of its own
-            ShapeProp(graph).propagate(sample)
+            module(*samples)  # ShapeProp would print a traceback of its own
+            ShapeProp(graph).propagate(*samples)
     except Exception as error:
+        shapes = ", ".join(str(tuple(sample.shape)) for sample in samples)
         raise UnsupportedError(
-            f"network {type(module).__name__}: it fails on an input of shape {tuple(sample.shape)} "
-            f"({reason(error)})"
+            f"network {name}: it fails on an input of shape {shapes} ({reason(error)})"
         ) from error
     finally:
         module.train(training)
-    for node in graph.graph.nodes:
-        if node.op == "call_function" and node.target in _DROPOUTS:
-            called = getattr(node.target, "__name__", node.target)
-            raise UnsupportedError(
-                f"network {type(module).__name__}: {called} is called as a function, which stays on when "
-                "traced: make it an nn.Dropout module"
-            )
-    tracer = _Tracer(graph)
-    tracer.run()
-    found = dict(tracer.groups())
-    names = {number: group.name for number, group in found.items()}
-    layers = tuple(
-        Layer(
-            shape,
-            names[tracer.root(reads)],
-            names[tracer.root(makes)],
-            columns,
-            tracer.norms.get(shape.name, ""),
+        graph.train(training)
+
+
+class _Naming:
+    """Gives the axes that were followed their names, and puts the trace together."""
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk, self.axes = walk, walk.axes
+        self.names = self._names()
+
+    def trace(self) -> NetworkTrace:
+        members = self.walk.members
+        sizes = {name: self.axes.width(axis) for axis, name in self.names.items()}
+        norms = _following_norms(self.walk, self.axes)
+        return NetworkTrace(
+            self.walk.graph,
+            tuple(self._layer(call, norms) for call in self.walk.calls),
+            tuple(self._group(axis) for axis in self.names),
+            {name: self._layout(member.rows) for name, member in members.items()},
+            {name: self._layout(member.columns) for name, member in members.items() if member.columns},
+            dict(sizes),
+            sizes,
         )
-        for shape, reads, makes, columns in tracer.layers
-    )
-    if not layers:
-        raise UnsupportedError(f"network {type(module).__name__}: it has no convolution or linear layer")
-    return NetworkTrace(graph, layers, tuple(found.values()))
+
+    def _names(self) -> dict[int, str]:
+        """Name every axis that a layer reads or makes, in the order of execution."""
+        resolve = self.axes.resolve
+        made, read, inputs = dict[int, str](), dict[int, str](), dict[int, str]()
+        for name, member in self.walk.members.items():
+            if member.role == "producer":
+                for axis in dict.fromkeys(run.axis for run in resolve(member.rows)):
+                    made.setdefault(axis, name)
+        for call in self.walk.calls:
+            for run in resolve(call.reads + call.makes + sum(call.beside, ())):
+                read.setdefault(run.axis, call.shape.name)
+        for name, member in self.walk.members.items():
+            for run in resolve((member.columns or ()) + member.rows):
+                read.setdefault(run.axis, name)
+        for name, layout in self.walk.inputs.items():
+            for run in resolve(layout):
+                inputs[run.axis] = "input" if len(self.walk.inputs) == 1 else name
+        names: dict[int, str] = {}
+        for axis, reader in read.items():
+            base = made.get(axis) or inputs.get(axis) or f"input of {reader}"
+            taken = sum(name == base or name.startswith(f"{base}/") for name in names.values())
+            names[axis] = f"{base}/{taken + 1}" if taken else base
+        return names
+
+    def _layout(self, layout: Runs) -> Layout:
+        return tuple(Piece(self.names[run.axis], run.columns) for run in self.axes.resolve(layout))
+
+    def _layer(self, call: Call, norms: Mapping[str, str]) -> Layer:
+        beside = tuple(self._layout(layout) for layout in call.beside)
+        norm = norms.get(call.shape.name, "") if call.node is not None else ""
+        return Layer(call.shape, self._layout(call.reads), self._layout(call.makes), beside, norm)
+
+    def _group(self, axis: int) -> ChannelGroup:
+        def columns(layout: Runs | None) -> int:
+            return sum(run.columns for run in self.axes.resolve(layout or ()) if run.axis == axis)
+
+        def carriers(role: str) -> dict[str, int]:
+            members = self.walk.members
+            found = {name: columns(member.rows) for name, member in members.items() if member.role == role}
+            return {name: rows for name, rows in found.items() if rows}
+
+        producers, depthwise = carriers("producer"), carriers("depthwise")
+        read = {name: columns(member.columns) for name, member in self.walk.members.items()}
+        consumers = tuple(Consumer(name, count) for name, count in read.items() if count)
+        fixed = self.axes.reason(axis)
+        if not fixed and not producers:
+            fixed = "nothing makes it"
+        if not fixed and not consumers:
+            fixed = "nothing reads it"
+        return ChannelGroup(
+            self.names[axis],
+            tuple(producers),
+            tuple(carriers("norm")),
+            tuple(depthwise),
+            consumers,
+            (*producers.values(), *depthwise.values()),
+            fixed,
+        )
+
+
+def _following_norms(walk: Walk, axes: Axes) -> dict[str, str]:
+    """Batch norms that directly follow a layer wherever it is called, and nothing else does, by its path."""
+    calls = [node for node in walk.graph.graph.nodes if node.op == "call_module"]
+    sources: dict[str, set[str]] = {}
+    followers: dict[str, set[str]] = {}
+    for node in calls:
+        module = walk.graph.get_submodule(str(node.target))
+        before = node.all_input_nodes[0] if node.all_input_nodes else None
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is not None:
+            direct = before is not None and before.op == "call_module" and len(before.users) == 1
+            sources.setdefault(str(node.target), set()).add(str(before.target) if direct and before else "")
+        for user in node.users:
+            followers.setdefault(str(node.target), set()).add(
+                str(user.target) if user.op == "call_module" and len(node.users) == 1 else ""
+            )
+    found = {}
+    for norm, layers in sources.items():
+        (layer, *others) = layers
+        member, own = walk.members.get(layer), walk.members.get(norm)
+        if others or member is None or own is None or followers[layer] != {norm}:
+            continue
+        if axes.resolve(member.rows) == axes.resolve(own.rows):
+            found[layer] = norm
+    return found

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from edgegrow.growth.groups import ChannelGroup, NetworkTrace
+from edgegrow.growth.channels import ChannelGroup, Layout, NetworkTrace
 
 Momenta = Mapping[torch.Tensor, dict[str, torch.Tensor]]
 """An optimiser's ``state``: buffers by parameter; those shaped like the parameter follow it."""
@@ -28,7 +29,8 @@ class ChannelSplit:
     channels : torch.Tensor
         ``(m,)``, distinct.
     directions : list of torch.Tensor
-        For each producer, then each depthwise layer of the group: ``(m, ...)`` in the shape of its filters.
+        For each of ``group.filtered``: ``(m, ...)`` in the shape of its filters; where a channel has several
+        (``group.rows``), ``(m * rows, ...)``, those of a channel one after another.
     """
 
     group: ChannelGroup
@@ -66,6 +68,42 @@ def _take(
     parameter.grad = None
 
 
+@dataclass(frozen=True)
+class _Gathering:
+    """How one dimension of a tensor comes from its present self.
+
+    Attributes
+    ----------
+    places : torch.Tensor
+        ``(length,)``, the present place of each new one.
+    sources : torch.Tensor
+        ``(length,)``, the number of the group's new channel that it belongs to; -1 for other groups' places.
+    """
+
+    places: torch.Tensor
+    sources: torch.Tensor
+
+    def factor(self, of_channels: torch.Tensor | None) -> torch.Tensor | None:
+        """Spread a factor of each new channel ``(m,)`` over the places, 1 for other groups' places."""
+        if of_channels is None:
+            return None
+        return torch.where(self.sources >= 0, of_channels[self.sources.clamp_min(0)], 1.0)
+
+
+def _gathering(trace: NetworkTrace, layout: Layout, group: ChannelGroup, index: torch.Tensor) -> _Gathering:
+    """Give a group the channels ``index`` of its present ones, wherever its pieces lie in a layout."""
+    places, sources, start = [], [], 0
+    for piece in layout:
+        width, columns = trace.sizes[piece.group], piece.columns
+        own = piece.group == group.name
+        channels = index if own else torch.arange(width)
+        numbers = torch.arange(len(index)) if own else torch.full((width,), -1)
+        places.append((start + channels[:, None] * columns + torch.arange(columns)).reshape(-1))
+        sources.append(numbers.repeat_interleave(columns))
+        start += width * columns
+    return _Gathering(torch.cat(places), torch.cat(sources))
+
+
 def take_channels(
     trace: NetworkTrace,
     group: ChannelGroup,
@@ -96,40 +134,42 @@ def take_channels(
         ``(m,)``, what the momentum of each new channel's outgoing weights is multiplied by; 1 if omitted.
     """
     state = {} if state is None else state
-    width = len(index)
-    for name in group.filtered:
-        layer = trace.module(name)
-        _take(layer.weight, index, 0, state, momentum_factor=column_factor)  # type: ignore[arg-type]
-        if layer.bias is not None:
-            _take(layer.bias, index, 0, state, momentum_factor=column_factor)  # type: ignore[arg-type]
-        if isinstance(layer, nn.Linear):
-            layer.out_features = width
-        else:
-            layer.out_channels = width  # type: ignore[assignment]
-    for name in group.depthwise:
-        layer = trace.module(name)
-        layer.in_channels = layer.groups = width  # type: ignore[assignment]
-    for name in group.norms:
-        norm = trace.module(name)
-        for parameter in (norm.weight, norm.bias):
-            if isinstance(parameter, nn.Parameter):
-                _take(parameter, index, 0, state, momentum_factor=column_factor)
+    for name in group.filtered + group.norms:
+        rows = _gathering(trace, trace.rows[name], group, index)
+        module = trace.module(name)
+        for parameter in (module._parameters.get("weight"), module._parameters.get("bias")):
+            if parameter is not None:
+                _take(parameter, rows.places, 0, state, momentum_factor=rows.factor(column_factor))
         for buffer in ("running_mean", "running_var"):
-            if (value := getattr(norm, buffer)) is not None:
-                setattr(norm, buffer, value[index])
-        norm.num_features = width  # type: ignore[assignment]
+            if (value := module._buffers.get(buffer)) is not None:
+                setattr(module, buffer, value[rows.places])
     for consumer in group.consumers:
-        layer = trace.module(consumer.name)
-        expanded = consumer.expand(index)
-        factor = column_factor.repeat_interleave(consumer.columns)
-        momentum = column_momentum_factor
-        if momentum is not None:
-            momentum = momentum.repeat_interleave(consumer.columns)
-        _take(layer.weight, expanded, 1, state, factor, momentum)  # type: ignore[arg-type]
-        if isinstance(layer, nn.Linear):
-            layer.in_features = len(expanded)
-        else:
-            layer.in_channels = len(expanded)  # type: ignore[assignment]
+        columns = _gathering(trace, trace.columns[consumer.name], group, index)
+        factor, momentum = columns.factor(column_factor), columns.factor(column_momentum_factor)
+        weight: nn.Parameter = trace.module(consumer.name).weight  # type: ignore[assignment]
+        _take(weight, columns.places, 1, state, factor, momentum)
+    trace.sizes[group.name] = len(index)
+    for name in {*group.filtered, *group.norms, *(consumer.name for consumer in group.consumers)}:
+        _note_sizes(trace.module(name), trace.length(trace.rows[name]))
+
+
+def _note_sizes(module: Any, rows: int) -> None:
+    """Give a module's attributes the sizes of its weights."""
+    match module:
+        case nn.Linear():
+            module.out_features, module.in_features = module.weight.shape
+        case nn.Conv1d() | nn.Conv2d():
+            if module.groups > 1 and module.groups == module.in_channels:  # depthwise
+                module.groups = module.in_channels = rows * module.in_channels // module.out_channels
+            else:
+                module.in_channels = module.weight.shape[1] * module.groups
+            module.out_channels = rows
+        case nn.GroupNorm():
+            module.num_groups = module.num_channels = rows  # only such are in a group
+        case nn.PReLU():
+            module.num_parameters = rows
+        case _:
+            module.num_features = rows
 
 
 @torch.no_grad()
@@ -141,7 +181,7 @@ def split_channels(
     Parameters
     ----------
     trace : NetworkTrace
-        The network; changed in place. New channels come after the present ones.
+        The network; changed in place. New channels come after the group's present ones.
     splits : sequence of ChannelSplit
         At most one for each group.
     state : mapping, optional
@@ -154,29 +194,31 @@ def split_channels(
         be added to it, times a step. (The directions cannot be laid out before, since a filter that is split
         gains columns from the splits of the groups that it reads.)
     """
-    directions: dict[nn.Parameter, torch.Tensor] = {}
+    directions: dict[str, torch.Tensor] = {}
     for split in splits:
         for name, rows in zip(split.group.filtered, split.directions, strict=True):
-            weight: nn.Parameter = trace.module(name).weight  # type: ignore[assignment]
-            directions[weight] = torch.zeros_like(weight).index_copy(0, split.channels, rows)
+            places = trace.places(trace.rows[name], split.group, split.channels).reshape(-1)
+            whole = directions.get(name)
+            whole = torch.zeros_like(trace.module(name).weight) if whole is None else whole  # type: ignore[arg-type]
+            directions[name] = whole.index_copy(0, places, rows)
     for split in splits:
-        width = len(trace.module(split.group.producers[0]).weight)  # type: ignore[arg-type]
+        width = trace.sizes[split.group.name]
         index = torch.cat([torch.arange(width), split.channels])
         factor = torch.ones(len(index))
         factor[split.channels] = factor[width:] = 0.5
         sign = torch.ones(len(index))
         sign[width:] = -1.0
-        take_channels(trace, split.group, index, factor, state)
         for name in split.group.filtered:
-            weight = trace.module(name).weight  # type: ignore[assignment]
-            directions[weight] = _taken(directions[weight], index, 0, sign)
+            if name in directions:
+                taken = _gathering(trace, trace.rows[name], split.group, index)
+                directions[name] = _taken(directions[name], taken.places, 0, taken.factor(sign))
         for consumer in split.group.consumers:
-            weight = trace.module(consumer.name).weight  # type: ignore[assignment]
-            if weight in directions:
-                columns = consumer.expand(index)
-                halves = factor.repeat_interleave(consumer.columns)
-                directions[weight] = _taken(directions[weight], columns, 1, halves)
-    return directions
+            if consumer.name in directions:
+                taken = _gathering(trace, trace.columns[consumer.name], split.group, index)
+                direction = directions[consumer.name]
+                directions[consumer.name] = _taken(direction, taken.places, 1, taken.factor(factor))
+        take_channels(trace, split.group, index, factor, state)
+    return {trace.module(name).weight: direction for name, direction in directions.items()}  # type: ignore[misc]
 
 
 def fresh_filters(
@@ -198,13 +240,14 @@ def fresh_filters(
     Returns
     -------
     list of torch.Tensor
-        ``(count, ...)`` for each of ``group.filtered``: what `add_channels` takes.
+        For each of ``group.filtered``, what `add_channels` takes.
     """
     filters = []
-    for name in group.filtered:
+    for name, rows in zip(group.filtered, group.rows, strict=True):
         weight: torch.Tensor = trace.module(name).weight.detach()
-        drawn = torch.randn(count, *weight.shape[1:], generator=generator).to(weight)
-        wanted = weight.flatten(1).norm(dim=1).mean()
+        drawn = torch.randn(count * rows, *weight.shape[1:], generator=generator).to(weight)
+        places = trace.places(trace.rows[name], group, torch.arange(trace.sizes[group.name])).reshape(-1)
+        wanted = weight[places].flatten(1).norm(dim=1).mean()
         lengths = drawn.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
         filters.append(drawn * wanted / lengths)
     return filters
@@ -226,56 +269,64 @@ def add_channels(
     group : ChannelGroup
         A growable group.
     filters : sequence of torch.Tensor
-        For each of ``group.filtered``: ``(m, ...)`` in the shape of its filters, as
-        `ChannelSplit.directions` are; of `fresh_filters`, for one.
+        For each of ``group.filtered``, shaped as `ChannelSplit.directions` are; those of `fresh_filters`, for
+        one.
     state : mapping, optional
         The optimiser's ``state``.
     """
-    count = len(filters[0])
+    width, count = trace.sizes[group.name], len(filters[0]) // group.rows[0]
+    present = (torch.arange(width + count) < width).float()
+    index = torch.arange(width + count) * present.long()
     layer_of = {layer.norm: layer.shape.name for layer in trace.layers if layer.norm}
     added = dict(zip(group.filtered, filters, strict=True))
     statistics = {
-        name: _new_statistics(trace, name, layer_of.get(name), added)
+        name: _new_statistics(trace, group, name, layer_of.get(name, ""), added, count)
         for name in group.norms
-        if trace.module(name).running_mean is not None
+        if trace.module(name)._buffers.get("running_mean") is not None
     }
-    width = len(trace.module(group.producers[0]).weight)  # type: ignore[arg-type]
-    index = torch.cat([torch.arange(width), torch.zeros(count, dtype=torch.long)])
-    present = (torch.arange(width + count) < width).float()
     take_channels(trace, group, index, present, state, column_momentum_factor=present)
-    for name, rows in added.items():
-        layer = trace.module(name)
-        layer.weight[width:] = rows
-        if layer.bias is not None:
-            layer.bias[width:] = 0.0
-    for name in group.norms:
-        norm = trace.module(name)
-        if norm.weight is not None:
-            norm.weight[width:], norm.bias[width:] = 1.0, 0.0
+    for name in group.filtered + group.norms:
+        module = trace.module(name)
+        places = trace.places(trace.rows[name], group, torch.arange(width, width + count)).reshape(-1)
+        weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
+        if weight is not None:
+            weight[places] = added[name] if name in added else _initial_scale(module)
+        if bias is not None:
+            bias[places] = 0.0
         if name in statistics:
-            norm.running_mean[width:], norm.running_var[width:] = statistics[name]
+            module.running_mean[places], module.running_var[places] = statistics[name]
+
+
+def _initial_scale(norm: nn.Module) -> float:
+    return 0.25 if isinstance(norm, nn.PReLU) else 1.0  # PyTorch's own
 
 
 def _new_statistics(
-    trace: NetworkTrace, norm_name: str, layer_name: str | None, added: Mapping[str, torch.Tensor]
+    trace: NetworkTrace,
+    group: ChannelGroup,
+    norm_name: str,
+    layer_name: str,
+    added: Mapping[str, torch.Tensor],
+    count: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Estimate the running mean and variance ``(m,)`` of a batch norm's new channels.
+    """Estimate the running mean and variance of a batch norm's places of ``count`` new channels.
 
     What a layer with filters ``w`` makes has mean ``w'E[x]`` and variance ``w'Cov[x]w``. ``E[x]`` is the
     shortest one that gives the present means, and ``Cov[x]`` the multiple of the identity that fits best on
-    average. A norm that follows no layer directly takes the averages over its channels.
+    average. A norm that follows no layer directly takes the averages over the group's channels.
     """
     norm = trace.module(norm_name)
-    mean: torch.Tensor = norm.running_mean  # type: ignore[assignment]
-    variance: torch.Tensor = norm.running_var  # type: ignore[assignment]
-    if layer_name is None or layer_name not in added:
-        count = len(next(iter(added.values())))
-        return mean.mean().expand(count), variance.mean().expand(count)
-    layer = trace.module(layer_name)
-    weight: torch.Tensor = layer.weight.flatten(1)
-    fresh = added[layer_name].flatten(1)
-    centred = mean if layer.bias is None else mean - layer.bias  # type: ignore[operator]
-    spread = (variance / weight.square().sum(1).clamp_min(1e-12)).mean()
+    places = trace.places(trace.rows[norm_name], group, torch.arange(trace.sizes[group.name]))
+    mean: torch.Tensor = norm.running_mean[places]
+    variance: torch.Tensor = norm.running_var[places]
+    if layer_name not in added:
+        new = count * places.shape[1]
+        return mean.mean().expand(new), variance.mean().expand(new)
+    layer: Any = trace.module(layer_name)
+    rows = places.reshape(-1)  # the layer's too, whose output it reads
+    weight, fresh = layer.weight[rows].flatten(1), added[layer_name].flatten(1)
+    centred = mean.reshape(-1) if layer.bias is None else mean.reshape(-1) - layer.bias[rows]
+    spread = (variance.reshape(-1) / weight.square().sum(1).clamp_min(1e-12)).mean()
     return fresh @ (torch.linalg.pinv(weight) @ centred), fresh.square().sum(1) * spread
 
 
@@ -285,8 +336,7 @@ def resize(trace: NetworkTrace, widths: Mapping[str, int]) -> None:
     The values in place of the new channels are of no account.
     """
     for group in trace.growable:
-        present = len(trace.module(group.producers[0]).weight)  # type: ignore[arg-type]
-        index = torch.arange(widths[group.name]) % present
+        index = torch.arange(widths[group.name]) % trace.sizes[group.name]
         take_channels(trace, group, index, torch.ones(len(index)))
 
 

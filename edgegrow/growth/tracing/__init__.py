@@ -1,0 +1,1 @@
+"""Following channels through a traced network."""
