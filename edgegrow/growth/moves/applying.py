@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.deepen import Deepening
 from edgegrow.growth.moves.insertion import Insertion, insert_block, last_norm

@@ -21,7 +21,8 @@ class Copies(Proposal):
     weights : tuple of float
         What the outgoing weights of each copy are multiplied by.
     offsets : mapping
-        ``{layer path: (copies, ...)}``, what a unit step adds to each copy's filter.
+        ``{layer path: (copies, rows, ...)}``, what a unit step adds to each copy's filters, of which a
+        channel has one in most layers, and ``group.rows`` in general.
     """
 
     channel: int
@@ -44,16 +45,21 @@ def spread(
     names : sequence of str
         Paths of the layers.
     directions : sequence of torch.Tensor
-        One channel's direction, ``(...)`` in the shape of a filter of each layer.
+        One channel's direction in each layer, ``(rows, ...)``.
     coefficients : sequence of float
         For each copy.
 
     Returns
     -------
     dict
-        ``{layer path: (copies, ...)}``.
+        ``{layer path: (copies, rows, ...)}``.
     """
     return {
         name: torch.stack([coefficient * direction for coefficient in coefficients])
         for name, direction in zip(names, directions, strict=True)
     }
+
+
+def by_channel(rows: torch.Tensor, channels: int) -> torch.Tensor:
+    """Tell apart the channels of filters ``(channels * rows, ...)``: ``(channels, rows, ...)``."""
+    return rows.reshape(channels, -1, *rows.shape[1:])

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
-from edgegrow.growth.groups import Layer
+from edgegrow.growth.channels import Layer
 from edgegrow.growth.moves.calibration import calibrate, evaluating
 from edgegrow.growth.moves.insertion import (
     Insertion,

@@ -22,13 +22,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
-from edgegrow.growth.groups import NetworkTrace
+from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import new, split
 from edgegrow.growth.moves.calibration import calibrate, evaluating
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.outgoing import column_norm, statistics_of
-from edgegrow.growth.moves.placement import Placement, group_of, weight_of
+from edgegrow.growth.moves.placement import Placement, group_of, layers_of, rows_of, weight_of
 from edgegrow.growth.moves.protocol import Batch, Context
 from edgegrow.training import TRAIN_PASSES
 
@@ -78,10 +78,7 @@ class _Swarm:
         self.placement = Placement(self.trial, candidates, context.generator)
         self.placement.place_neurons(candidates)
         fresh = self.placement.neurons(candidates)
-        self.base = {
-            layer.shape.name: weight_of(self.trial, layer.shape.name).detach().clone()
-            for layer in self.trial.layers
-        }
+        self.base = {name: weight_of(self.trial, name).detach().clone() for name in layers_of(self.trial)}
         for name, laid in fresh.items():
             self.base[name] -= laid
         self.macs = count_macs(self.trial.shapes(self.trial.widths()))
@@ -91,7 +88,7 @@ class _Swarm:
     def _relative(self, candidate: Copies | Neuron) -> _Directions:
         if isinstance(candidate, Copies):
             offsets = {name: offset[0] for name, offset in candidate.offsets.items()}
-            units = {name: self.units.filter(name, candidate.channel) for name in offsets}
+            units = {name: self.units.filters(candidate.group, name, candidate.channel) for name in offsets}
             return _Directions({name: offset / units[name] for name, offset in offsets.items()}, {})
         columns = {
             name: c / self.units.column(candidate.group, name) for name, c in candidate.columns.items()
@@ -104,12 +101,17 @@ class _Swarm:
         for candidate, directions, size in zip(self.candidates, self.directions, sizes, strict=True):
             if isinstance(candidate, Copies):
                 offsets = {
-                    name: size * self.units.filter(name, candidate.channel) * torch.stack([v, -v])
+                    name: size
+                    * self.units.filters(candidate.group, name, candidate.channel)
+                    * torch.stack([v, -v])
                     for name, v in directions.filters.items()
                 }
                 made.append(replace(candidate, kind="firefly", offsets=offsets))
             else:
-                filters = {n: self.units.mean_filter(n) * v / v.norm() for n, v in directions.filters.items()}
+                filters = {
+                    name: self.units.mean_filter(candidate.group, name) * v / v.norm()
+                    for name, v in directions.filters.items()
+                }
                 columns = {
                     name: size * self.units.column(candidate.group, name) * u
                     for name, u in directions.columns.items()
@@ -182,26 +184,28 @@ class _Swarm:
 
 
 class _Units:
-    """Natural norms of a network's filters and outgoing weights."""
+    """Natural norms of a network's filters and outgoing weights, as they are now."""
 
     def __init__(self, trace: NetworkTrace) -> None:
-        self._filters = {
-            layer.shape.name: weight_of(trace, layer.shape.name).detach().flatten(1).norm(dim=1)
-            for layer in trace.layers
-        }
-        self._columns = {
-            (group.name, consumer.name): column_norm(trace, group, consumer.name)
-            for group in trace.growable
-            for consumer in group.consumers
-        }
+        self._filters = {}
+        self._columns = {}
+        for group in trace.growable:
+            channels = torch.arange(trace.sizes[group.name])
+            for name in group.filtered:
+                weight = weight_of(trace, name).detach()
+                norms = weight.flatten(1).norm(dim=1)[rows_of(trace, group, name, channels)]
+                self._filters[group.name, name] = norms.reshape(*norms.shape, *[1] * (weight.ndim - 1))
+            for consumer in group.consumers:
+                norm = column_norm(trace, group, consumer.name)
+                self._columns[group.name, consumer.name] = norm
 
-    def filter(self, name: str, channel: int) -> torch.Tensor:
-        """Norm of one filter."""
-        return self._filters[name][channel]
+    def filters(self, group: str, name: str, channel: int) -> torch.Tensor:
+        """Norms of a channel's filters, ``(rows, 1, ...)``."""
+        return self._filters[group, name][channel]
 
-    def mean_filter(self, name: str) -> torch.Tensor:
-        """Mean norm of a layer's filters."""
-        return self._filters[name].mean()
+    def mean_filter(self, group: str, name: str) -> torch.Tensor:
+        """Mean norm of the filters of a group's channels in a layer."""
+        return self._filters[group, name].mean()
 
     def column(self, group: str, consumer: str) -> torch.Tensor:
         """Mean norm of a channel's outgoing weights in a consumer."""

@@ -35,39 +35,19 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from edgegrow.growth.groups import ChannelGroup, NetworkTrace
+from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.moves.calibration import evaluating
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.outgoing import column_norm, score_neurons
 from edgegrow.growth.moves.placement import columns_of, weight_of
 from edgegrow.growth.moves.protocol import Context
+from edgegrow.growth.tracing.operations import kind_of
 
 _RIDGE = 1e-3
 """Share of the patches' mean variance added to each, so that whitening does not blow up noise."""
 
-_LINEARISED = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Tanh, nn.Softplus,
-    nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
-)  # fmt: skip
-_LINEARISED_CALLS = {
-    F.relu,
-    torch.relu,
-    F.relu6,
-    F.silu,
-    F.gelu,
-    torch.tanh,
-    F.softplus,
-    "relu",
-    "contiguous",
-}
-_KEPT = (
-    nn.Flatten, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
-    nn.MaxPool1d, nn.MaxPool2d, nn.ConstantPad1d, nn.ConstantPad2d,
-)  # fmt: skip
-_KEPT_CALLS = {
-    torch.flatten, F.avg_pool1d, F.avg_pool2d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-    F.max_pool1d, F.max_pool2d, F.pad, torch.mean, "flatten", "mean",
-}  # fmt: skip
+_KEPT = ("spatial", "reshape", "reduce", "pad")
+"""Operations that act on patches as on channels; norms and elementwise functions are taken as linear."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +75,7 @@ def offer(context: Context) -> list[Neuron]:
         weight = weight_of(context.trace, group.producers[0]).detach()
         length = weight.flatten(1).norm(dim=1).mean()
         for vector in singular.filters[: len(weight)]:
-            filters = (length * vector / vector.norm()).reshape(weight[0].shape)
+            filters = (length * vector / vector.norm()).reshape(weight[:1].shape)
             candidates += [
                 Neuron(kind="gradmax", group=name, filters={group.producers[0]: sign * filters})
                 for sign in (1.0, -1.0)
@@ -149,7 +129,8 @@ def _is_simple(trace: NetworkTrace, group: ChannelGroup) -> bool:
     layers = [*group.producers, *(consumer.name for consumer in group.consumers)]
     return (
         len(group.producers) == 1
-        and not group.depthwise
+        and group.rows == (1,)
+        and len(trace.rows[group.producers[0]]) == 1
         and all(calls.count(name) == 1 for name in layers)
         and all(_is_dense(trace.module(name)) for name in layers)
     )
@@ -196,29 +177,27 @@ class _UnitNeurons(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """Run a node, and what is beside it."""
         output = super().run_node(n)
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
         name = str(n.target)
         if n.op == "call_module" and name in self.groups:
-            self.beside[n] = name, self._patches(name, args[0])
+            self.beside[n] = name, self._patches(name, self.fetch_args_kwargs_from_env(n)[0][0])
         for producer, value in [self.beside[i] for i in n.all_input_nodes if i in self.beside]:
             if producer not in self.groups:
                 continue
             module = self.trace.module(name) if n.op == "call_module" else None
             if name in self._weights[producer] and module is not None:
                 output = output + _act(module, value, self._weights[producer][name])
-            elif len(n.all_input_nodes) > 1:
-                del self.groups[producer]
-            elif isinstance(module, _LINEARISED) or (module is None and n.target in _LINEARISED_CALLS):
+            elif len(n.all_input_nodes) == 1 and kind_of(n, module) in ("norm", "elementwise"):
                 self.beside[n] = producer, value
-            elif isinstance(module, _KEPT):
-                self.beside[n] = producer, module(value)
-            elif n.op == "call_function" and callable(n.target) and n.target in _KEPT_CALLS:
-                self.beside[n] = producer, n.target(value, *args[1:], **kwargs)
-            elif n.op == "call_method" and n.target in _KEPT_CALLS:
-                self.beside[n] = producer, getattr(value, name)(*args[1:], **kwargs)
+            elif len(n.all_input_nodes) == 1 and kind_of(n, module) in _KEPT:
+                self.beside[n] = producer, self._again(n, value)
             else:
                 del self.groups[producer]
         return output
+
+    def _again(self, n: fx.Node, value: torch.Tensor) -> torch.Tensor:
+        """Run a node on another tensor."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        return getattr(self, n.op)(n.target, (value, *args[1:]), kwargs)
 
     def _patches(self, producer: str, x: torch.Tensor) -> torch.Tensor:
         """Give what unit filters make, the patches ``(n, d, ...)``: centred once their means are known."""

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from edgegrow.cost.layers import LayerShape
 from edgegrow.errors import InputError
-from edgegrow.growth.groups import Layer, NetworkTrace, trace
+from edgegrow.growth.channels import Layer, Piece
+from edgegrow.growth.groups import NetworkTrace, retrace
 
 Form = Literal["separable", "plain"]
 """``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm. ``plain``: 3x3 (or linear), batch norm."""
@@ -116,11 +117,14 @@ def find_places(network: NetworkTrace) -> list[Place]:
             continue
         layer = _maker(network, layers, node.args[0])
         size = tuple(node.meta["tensor_meta"].shape[2:])
-        if layer is None or layer.shape.depthwise or layer.makes not in growable or 1 in size:
+        if layer is None or layer.shape.depthwise or 1 in size or len(layer.makes) > 1:
+            continue
+        (piece,) = layer.makes
+        if piece.group not in growable or piece.columns > 1:
             continue
         pointwise = len(size) > 0 and layer.shape.taps == 1
-        separable = pointwise or bool(growable[layer.makes].depthwise)
-        places.append(Place(Insertion(node.name, "separable" if separable else "plain"), layer.makes, size))
+        separable = pointwise or bool(growable[piece.group].depthwise)
+        places.append(Place(Insertion(node.name, "separable" if separable else "plain"), piece.group, size))
     return places
 
 
@@ -183,7 +187,7 @@ def insert_block(network: NetworkTrace, insertion: Insertion, block: nn.Sequenti
     graph.lint()
     module.recompile()
     (read,) = (node for node in graph.nodes if node.op == "placeholder")
-    return trace(module, tuple(read.meta["tensor_meta"].shape[1:]))
+    return retrace(module, tuple(read.meta["tensor_meta"].shape[1:]))
 
 
 def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> NetworkTrace:
@@ -222,9 +226,9 @@ def block_layers(place: Place, block: nn.Sequential) -> Iterator[Layer]:
     for name, module in block.named_children():
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
             weight = module.weight
-            linear = isinstance(module, nn.Linear)
+            groups = 1 if isinstance(module, nn.Linear) else module.groups
             shape = LayerShape(
                 f"{place.insertion.after}+{name}", len(weight), len(weight), weight[0, 0].numel(),
-                prod(place.size), name == "depthwise", linear,
+                prod(place.size), name == "depthwise", isinstance(module, nn.Linear), groups,
             )  # fmt: skip
-            yield Layer(shape, place.group, place.group, 1, "")
+            yield Layer(shape, (Piece(place.group),), (Piece(place.group),))

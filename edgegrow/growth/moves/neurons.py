@@ -19,10 +19,10 @@ class Neuron(Proposal):
     Attributes
     ----------
     filters : mapping
-        ``{layer path: (...)}``, its filter in every producer and depthwise layer of the group; layers left
-        out get fresh ones.
+        ``{layer path: (rows, ...)}``, its filters in every producer and depthwise layer of the group; layers
+        left out get fresh ones.
     statistics : mapping
-        ``{norm path: (mean, variance)}``, running statistics of each batch norm that it passes.
+        ``{norm path: (mean, variance)}``, running statistics ``(rows,)`` of each batch norm that it passes.
     columns : mapping
         ``{consumer path: (filters, columns a channel, ...)}``, what a unit step adds to its outgoing weights.
     """

@@ -7,6 +7,7 @@ says what they can win (`edgegrow.growth.moves.outgoing`). It is the first-order
 
 from __future__ import annotations
 
+from edgegrow.growth.moves.copies import by_channel
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.outgoing import score_neurons
 from edgegrow.growth.moves.protocol import Context
@@ -19,7 +20,7 @@ def offer(context: Context) -> list[Neuron]:
     for group in context.trace.growable:
         width = context.trace.widths()[group.name]
         drawn = fresh_filters(context.trace, group, width, context.generator)
-        for filters in zip(*drawn, strict=True):
+        for filters in zip(*(by_channel(rows, width) for rows in drawn), strict=True):
             named = dict(zip(group.filtered, filters, strict=True))
             candidates.append(Neuron(kind="new", group=group.name, filters=named))
     return score_neurons(context, candidates)

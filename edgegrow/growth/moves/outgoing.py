@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
-from edgegrow.growth.groups import ChannelGroup, NetworkTrace
+from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.moves.calibration import calibrate, evaluating
 from edgegrow.growth.moves.neurons import Neuron, Statistics
-from edgegrow.growth.moves.placement import Placement, columns_of, weight_of
+from edgegrow.growth.moves.placement import Placement, columns_of, rows_of, weight_of
 from edgegrow.growth.moves.protocol import Context
 from edgegrow.training import TRAIN_PASSES
 
@@ -84,9 +84,10 @@ def score_neurons(context: Context, candidates: Sequence[Neuron]) -> list[Neuron
 
 def statistics_of(trace: NetworkTrace, group: ChannelGroup, channel: torch.Tensor) -> dict[str, Statistics]:
     """Get the running statistics of one channel, ``(1,)``, in every batch norm that keeps them."""
-    norms = {name: trace.module(name) for name in group.norms}
-    return {
-        name: (norm.running_mean[channel].clone(), norm.running_var[channel].clone())  # type: ignore[index]
-        for name, norm in norms.items()
-        if getattr(norm, "running_mean", None) is not None
-    }
+    found = {}
+    for name in group.norms:
+        norm = trace.module(name)
+        if norm._buffers.get("running_mean") is not None:
+            places = rows_of(trace, group, name, channel).flatten()
+            found[name] = norm.running_mean[places], norm.running_var[places]  # type: ignore[index]
+    return found

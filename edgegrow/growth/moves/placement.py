@@ -1,28 +1,27 @@
 """Where the filters and outgoing weights of moves come to lie when several groups grow at once.
 
 A filter that is split gains columns from the splits of the groups that it reads, and those may read what it
-makes: in no order of surgery could a direction be laid out before all of it is done. So surgery is done on
-the network, and alike on copies of it whose weights are *dyed*: with the number of their row, with that of
-their column, with ones. Afterwards the dyes tell of every element where it came from and what it has been
-multiplied by, and everything that a move brings, in the shapes from before, is laid out by them. Laying out
-is linear and differentiable.
+makes: in no order of surgery could a direction be laid out before all of it is done. So it is followed, for
+every weight, where each row and each column came from and what the column was multiplied by, and everything
+that a move brings, in the shapes from before, is laid out by that. Laying out is linear and differentiable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from edgegrow.growth.groups import ChannelGroup, NetworkTrace
+from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.neurons import Neuron
-from edgegrow.growth.surgery import Momenta, add_channels, fresh_filters, take_channels
+from edgegrow.growth.surgery import Momenta, add_channels, fresh_filters, gathering, take_channels
 
 Weights = dict[str, torch.Tensor]
 """Tensors shaped as weights, by the path of their layer."""
+
+_Part = tuple[torch.Tensor, torch.Tensor]
 
 
 class Placement:
@@ -55,30 +54,34 @@ class Placement:
     ) -> None:
         self.trace = trace
         self.channels = [torch.empty(0, dtype=torch.long) for _ in moves]
-        self._groups = [move.group for move in moves]
+        self._groups = list(dict.fromkeys(move.group for move in moves))
         self._fresh: dict[str, torch.Tensor] = {}
-        rows, columns, ones = (deepcopy(trace) for _ in range(3))
-        _dye(rows, lambda weight: torch.arange(weight.shape[0]).reshape(-1, 1))
-        _dye(columns, lambda weight: torch.arange(weight.shape[1]).reshape(1, -1))
-        _dye(ones, lambda weight: torch.ones(1, 1))
-        for name in dict.fromkeys(self._groups):
+        weights = {name: weight_of(trace, name) for name in layers_of(trace)}
+        self._rows = {name: torch.arange(len(w)) for name, w in weights.items()}
+        self._columns = {name: torch.arange(w.shape[1]) for name, w in weights.items()}
+        self._factors = {name: w.new_ones(w.shape[1]) for name, w in weights.items()}
+        for name in self._groups:
             source, factor, fresh = self._plan(name, moves)
-            for network in (rows, columns, ones, trace):
-                group = group_of(network, name)
-                shares = factor if network in (ones, trace) else torch.ones_like(factor)
-                take_channels(network, group, source, shares, state if network is trace else None)
-                if not fresh:
-                    continue
-                if network is trace:
-                    filters = fresh_filters(trace, group, fresh, generator)
-                elif network is rows:
-                    filters = [torch.full_like(f, -1.0) for f in self._first_filters(rows, group, fresh)]
-                else:
-                    filters = self._first_filters(network, group, fresh)
-                add_channels(network, group, filters, state if network is trace else None)
-        self._rows = {name: weight[:, 0].long() for name, weight in _undye(rows)}
-        self._columns = {name: weight.long() for name, weight in _undye(columns)}
-        self._factors = {name: weight.to(weight_of(trace, name)) for name, weight in _undye(ones)}
+            group = group_of(trace, name)
+            self._follow(group, source, factor, fresh)
+            take_channels(trace, group, source, factor, state)
+            if fresh:
+                add_channels(trace, group, fresh_filters(trace, group, fresh, generator), state)
+
+    def _follow(self, group: ChannelGroup, source: torch.Tensor, factor: torch.Tensor, fresh: int) -> None:
+        """Note where rows and columns come from, before a group is given its channels."""
+        index = torch.cat([source, source.new_zeros(fresh)])
+        factors = torch.cat([factor, factor.new_zeros(fresh)])
+        for name in group.filtered:
+            taken = gathering(self.trace, self.trace.rows[name], group, index)
+            new = taken.sources >= len(source)
+            self._rows[name] = torch.where(new, -1, self._rows[name][taken.places])
+        for name in (consumer.name for consumer in group.consumers):
+            taken = gathering(self.trace, self.trace.columns[name], group, index)
+            self._columns[name] = self._columns[name][taken.places]
+            spread = taken.factor(factors)
+            assert spread is not None
+            self._factors[name] = self._factors[name][taken.places] * spread
 
     def _plan(self, name: str, moves: Sequence[Copies | Neuron]) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Give the channels of one group their places: source and factor of each, and how many are new."""
@@ -100,29 +103,24 @@ class Placement:
         weight = weight_of(self.trace, group_of(self.trace, name).producers[0])
         return torch.tensor(source), torch.tensor(factor, dtype=weight.dtype), len(new)
 
-    @staticmethod
-    def _first_filters(network: NetworkTrace, group: ChannelGroup, count: int) -> list[torch.Tensor]:
-        """Repeat the first filter of every layer: a new filter's columns come from where its own do."""
-        weights = [weight_of(network, name).detach() for name in group.filtered]
-        return [weight[:1].expand(count, *weight.shape[1:]) for weight in weights]
-
     @property
     def fresh_norms(self) -> dict[str, torch.Tensor]:
-        """New neurons' channels in every batch norm that they pass, ``{norm path: channels (m,)}``."""
-        return {
-            norm: channels
-            for name, channels in self._fresh.items()
-            for norm in group_of(self.trace, name).norms
-            if len(channels)
-        }
+        """Places of new neurons in every norm that they pass, ``{norm path: (m,)}``."""
+        found: dict[str, torch.Tensor] = {}
+        for name in self._groups:
+            group = group_of(self.trace, name)
+            for norm in group.norms:
+                places = rows_of(self.trace, group, norm, self._fresh[name]).flatten()
+                found[norm] = torch.cat([found[norm], places]) if norm in found else places
+        return found
 
     def neurons(self, moves: Sequence[Copies | Neuron]) -> Weights:
         """Lay out the filters of new neurons: zero everywhere else."""
-        rows: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        rows: dict[str, list[_Part]] = {}
         for move, channels in zip(moves, self.channels, strict=True):
             if isinstance(move, Neuron):
                 for name, filters in move.filters.items():
-                    rows.setdefault(name, []).append((filters[None], channels))
+                    rows.setdefault(name, []).append((filters, self._rows_of(move.group, name, channels)))
         return {name: self._lay_rows(name, parts) for name, parts in rows.items()}
 
     @torch.no_grad()
@@ -132,20 +130,23 @@ class Placement:
         for move, channels in zip(moves, self.channels, strict=True):
             if isinstance(move, Neuron):
                 for name in move.filters:
-                    weight_of(self.trace, name)[channels] = laid[name][channels]
+                    places = self._rows_of(move.group, name, channels)
+                    weight_of(self.trace, name)[places] = laid[name][places]
                 for name, (mean, variance) in move.statistics.items():
+                    places = self._rows_of(move.group, name, channels)
                     norm = self.trace.module(name)
-                    norm.running_mean[channels] = mean  # type: ignore[operator]
-                    norm.running_var[channels] = variance  # type: ignore[operator]
+                    norm.running_mean[places] = mean  # type: ignore[operator]
+                    norm.running_var[places] = variance  # type: ignore[operator]
 
     def directions(self, moves: Sequence[Copies | Neuron]) -> Weights:
         """Lay out what a unit step adds to every weight concerned."""
-        rows: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        columns: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        rows: dict[str, list[_Part]] = {}
+        columns: dict[str, list[_Part]] = {}
         for move, channels in zip(moves, self.channels, strict=True):
             if isinstance(move, Copies):
                 for name, offsets in move.offsets.items():
-                    rows.setdefault(name, []).append((offsets, channels))
+                    places = self._rows_of(move.group, name, channels)
+                    rows.setdefault(name, []).append((offsets.flatten(0, 1), places))
             else:
                 group = group_of(self.trace, move.group)
                 for name, outgoing in move.columns.items():
@@ -157,40 +158,26 @@ class Placement:
             laid[name] = laid[name] + outgoing if name in laid else outgoing
         return laid
 
-    def follow_rows(self, name: str, vector: torch.Tensor) -> torch.Tensor:
+    def follow_rows(self, name: str, entries: torch.Tensor) -> torch.Tensor:
         """Carry entries ``(filters, ...)`` of a layer's filters along: copies get theirs, new ones zero."""
-        return torch.cat([vector, torch.zeros_like(vector[:1])])[self._rows[name]]
+        return torch.cat([entries, torch.zeros_like(entries[:1])])[self._rows[name]]
 
-    def _lay_rows(self, name: str, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """Lay out filters ``(m, ...)`` of channels ``(m,)``."""
+    def _rows_of(self, group: str, name: str, channels: torch.Tensor) -> torch.Tensor:
+        return rows_of(self.trace, group_of(self.trace, group), name, channels).flatten()
+
+    def _lay_rows(self, name: str, parts: Sequence[_Part]) -> torch.Tensor:
+        """Lay out filters ``(m, ...)`` at rows ``(m,)``."""
         weight = weight_of(self.trace, name)
-        filters, rows = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-        shape = (len(rows), weight.shape[1], *[1] * (weight.ndim - 2))
-        taken = torch.take_along_dim(filters, self._columns[name][rows].reshape(shape), 1)
-        laid = taken * self._factors[name][rows].reshape(shape)
+        filters, rows = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        factors = self._factors[name].reshape(-1, *[1] * (weight.ndim - 2))
+        laid = filters.index_select(1, self._columns[name]) * factors
         return torch.zeros_like(weight).index_add(0, rows, laid)
 
-    def _lay_columns(self, name: str, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def _lay_columns(self, name: str, parts: Sequence[_Part]) -> torch.Tensor:
         """Lay out outgoing weights ``(filters, m, ...)`` at columns ``(m,)``; copies of a filter get all."""
         outgoing, columns = torch.cat([p[0] for p in parts], dim=1), torch.cat([p[1] for p in parts])
         laid = self.follow_rows(name, outgoing)
         return torch.zeros_like(weight_of(self.trace, name)).index_add(1, columns, laid)
-
-
-def _dye(network: NetworkTrace, mix: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Put a dye ``(rows or 1, columns or 1)`` into all weights of layers; double precision counts exactly."""
-    network.graph.double()
-    for name in {layer.shape.name for layer in network.layers}:
-        weight = weight_of(network, name)
-        dye = mix(weight)
-        weight.data = dye.reshape(*dye.shape, *[1] * (weight.ndim - 2)).to(weight).expand_as(weight).clone()
-
-
-def _undye(network: NetworkTrace) -> Iterator[tuple[str, torch.Tensor]]:
-    """Read the dyes ``(rows, columns)`` of all weights of layers."""
-    for name in {layer.shape.name for layer in network.layers}:
-        weight = weight_of(network, name).detach()
-        yield name, weight.flatten(2)[:, :, 0] if weight.ndim > 2 else weight
 
 
 def weight_of(trace: NetworkTrace, name: str) -> nn.Parameter:
@@ -198,14 +185,24 @@ def weight_of(trace: NetworkTrace, name: str) -> nn.Parameter:
     return trace.module(name).weight  # type: ignore[return-value]
 
 
+def layers_of(trace: NetworkTrace) -> list[str]:
+    """List the paths of all layers that make, pass or read a growable group."""
+    names = (
+        name for g in trace.growable for name in (*g.filtered, *(consumer.name for consumer in g.consumers))
+    )
+    return list(dict.fromkeys(names))
+
+
 def group_of(trace: NetworkTrace, name: str) -> ChannelGroup:
     """Return the group of this name."""
     return next(group for group in trace.groups if group.name == name)
 
 
-def columns_of(
-    trace: NetworkTrace, group: ChannelGroup, consumer: str, channels: torch.Tensor
-) -> torch.Tensor:
+def rows_of(trace: NetworkTrace, group: ChannelGroup, name: str, channels: torch.Tensor) -> torch.Tensor:
+    """Rows ``(m, rows a channel)`` of a weight, or of a norm, that some channels ``(m,)`` of a group are."""
+    return trace.places(trace.rows[name], group, channels)
+
+
+def columns_of(trace: NetworkTrace, group: ChannelGroup, name: str, channels: torch.Tensor) -> torch.Tensor:
     """Columns ``(m, columns a channel)`` of a consumer's weight that some channels ``(m,)`` are."""
-    (reader,) = (c for c in group.consumers if c.name == consumer)
-    return reader.expand(channels).reshape(len(channels), -1)
+    return trace.places(trace.columns[name], group, channels)

@@ -26,8 +26,8 @@ from typing import Protocol
 import torch
 
 from edgegrow.cost.layers import count_macs
+from edgegrow.growth.channels import Layer, NetworkTrace
 from edgegrow.growth.eigenpairs import SplittingIndex, lanczos
-from edgegrow.growth.groups import Layer, NetworkTrace
 from edgegrow.growth.splitting import SplittingOperator
 
 REFERENCE_STEP = 0.1

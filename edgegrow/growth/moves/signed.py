@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import torch
 
-from edgegrow.growth.moves.copies import Copies, spread
+from edgegrow.growth.moves.copies import Copies, by_channel, spread
 from edgegrow.growth.moves.protocol import Context
 
 BOUND = 3.0
@@ -81,8 +81,11 @@ def offer(context: Context) -> list[Copies]:
     """Offer every channel of every growable group, split by the scheme that suits it best."""
     moves = []
     for name, index in context.indices.items():
-        everything = torch.arange(len(index.eigenvalues))
-        lowest, highest = index.directed(everything), index.directed_highest(everything)
+        channels = len(index.eigenvalues)
+        lowest, highest = (
+            [by_channel(rows, channels) for rows in directed(torch.arange(channels))]
+            for directed in (index.directed, index.directed_highest)
+        )
         ends = zip(index.eigenvalues.tolist(), index.highest.tolist(), strict=True)
         for channel, values in enumerate(ends):
             moves.append(
@@ -120,7 +123,7 @@ def copies(
     values : tuple of float
         Lowest and highest eigenvalue.
     directions : dict
-        ``{layer path: (D v_min, D v_max)}``, each in the shape of a filter.
+        ``{layer path: (D v_min, D v_max)}``, each ``(rows, ...)``.
     """
     lowest = spread(list(directions), [low for low, _ in directions.values()], scheme.lowest)
     highest = spread(list(directions), [high for _, high in directions.values()], scheme.highest)

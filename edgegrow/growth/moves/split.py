@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from edgegrow.growth.moves.copies import Copies, spread
+from edgegrow.growth.moves.copies import Copies, by_channel, spread
 from edgegrow.growth.moves.protocol import Context
 
 
@@ -18,7 +18,8 @@ def offer(context: Context) -> list[Copies]:
     """Offer the best split of every channel of every growable group."""
     moves = []
     for name, index in context.indices.items():
-        directed = index.directed(torch.arange(len(index.eigenvalues)))
+        channels = len(index.eigenvalues)
+        directed = [by_channel(rows, channels) for rows in index.directed(torch.arange(channels))]
         for channel, curvature in enumerate(index.eigenvalues.tolist()):
             offsets = spread(index.block.group.filtered, [rows[channel] for rows in directed], (1.0, -1.0))
             moves.append(
