@@ -69,7 +69,8 @@ def lanczos(operator: SplittingOperator, products: int, generator: torch.Generat
         One for each block of the operator.
     """
     starts = [
-        torch.randn(n, d, generator=generator, dtype=dtype) for n, d, dtype in map(_sizes, operator.blocks)
+        torch.randn(block.shape, generator=generator, dtype=block.weights[0].dtype)
+        for block in operator.blocks
     ]
     bases = [[v / v.norm(dim=1, keepdim=True)] for v in starts]
     tridiagonals = [torch.zeros(len(v), products, products, dtype=v.dtype) for v in starts]
@@ -92,11 +93,6 @@ def lanczos(operator: SplittingOperator, products: int, generator: torch.Generat
     ]
 
 
-def _sizes(block: ChannelBlock) -> tuple[int, int, torch.dtype]:
-    """Channels, parameters a channel, and their type."""
-    return len(block.weights[0]), sum(w[0].numel() for w in block.weights), block.weights[0].dtype
-
-
 def _extremes(block: ChannelBlock, basis: list[torch.Tensor], tridiagonal: torch.Tensor) -> SplittingIndex:
     """Ritz pairs at both ends of a Krylov space: basis ``products x (n, d)``, ``(n, products, products)``."""
     vectors = torch.stack(basis, dim=1)
@@ -117,11 +113,11 @@ def exact_matrices(operator: SplittingOperator) -> list[torch.Tensor]:
     Column ``j`` of all channels' matrices is one product with the ``j``-th unit vectors, so this takes as
     many products as the largest block has parameters a channel.
     """
-    sizes = [_sizes(block) for block in operator.blocks]
-    matrices = [torch.zeros(n, d, d, dtype=dtype) for n, d, dtype in sizes]
-    for j in range(max(d for _, d, _ in sizes)):
-        units = [torch.zeros(n, d, dtype=dtype) for n, d, dtype in sizes]
+    units = [torch.zeros(block.shape, dtype=block.weights[0].dtype) for block in operator.blocks]
+    matrices = [unit[:, :, None].repeat(1, 1, unit.shape[1]) for unit in units]
+    for j in range(max(unit.shape[1] for unit in units)):
         for unit in units:
+            unit.zero_()
             unit[:, j : j + 1] = 1.0
         for matrix, column in zip(matrices, operator(units), strict=True):
             if j < matrix.shape[2]:

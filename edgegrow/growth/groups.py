@@ -2,9 +2,9 @@
 
 A group is one channel axis and all that carries it: the *producers* whose filters make its channels, the
 *norms* and *depthwise* filters that each channel passes alone, and the *consumers* that read it. Groups are
-found by following channels through the graph that torch.fx traces (`edgegrow.growth.tracing.follow`), and each is
-then tried on a copy of the network; nothing is written per network, and a group can be printed before
-anything changes.
+found by following channels through the graph that torch.fx traces (`edgegrow.growth.tracing`), and are then
+tried on a copy of the network; nothing is written per network, and a group can be printed before anything
+changes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from edgegrow.errors import UnsupportedError, reason
-from edgegrow.growth.tracing.axes import Axes, Runs
 from edgegrow.growth.channels import ChannelGroup, Consumer, Layer, Layout, NetworkTrace, Piece
+from edgegrow.growth.tracing.axes import Axes, Runs
 from edgegrow.growth.tracing.follow import follow
 from edgegrow.growth.tracing.operations import DROPOUTS
-from edgegrow.growth.trial import refused_groups
 from edgegrow.growth.tracing.walk import Call, Walk
+from edgegrow.growth.trial import refused_groups
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
 

@@ -23,17 +23,17 @@ matrix of those norms, the spectrum of ``D S D`` is reported, and a step is a fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from edgegrow.growth.groups import ChannelGroup, NetworkTrace
-
-KINK_SHARPNESS = 3.0
-"""``beta`` of the softplus whose curvature stands for that of a ReLU's kink (as the authors' code has it)."""
+from edgegrow.growth.channels import ChannelGroup, NetworkTrace
+from edgegrow.growth.kinks import kinked
 
 GRAPH_BYTES = 32
 """Memory that the twice differentiable graph takes for each output of a layer: measured, 31 to 33 bytes."""
@@ -48,46 +48,6 @@ dispatcher, at most; a product takes 2 for linear layers, 3 for convolutions, 4 
 Slopes = tuple[torch.Tensor, ...]
 
 
-class _KinkedSlope(torch.autograd.Function):
-    """The gradient of ``clamp(z, 0, top)``, differentiated as if its kinks were softplus bends."""
-
-    @staticmethod
-    def forward(ctx, grad, z, top):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(grad, z)
-        ctx.top = top
-        return grad * ((z > 0) & (z < top))
-
-    @staticmethod
-    def backward(ctx, outer):  # type: ignore[no-untyped-def]
-        grad, z = ctx.saved_tensors
-        inside = (z > 0) & (z < ctx.top)
-        curvature = _softplus_curvature(z)
-        if ctx.top != float("inf"):
-            curvature = curvature - _softplus_curvature(z - ctx.top)
-        return outer * inside, outer * grad * curvature, None
-
-
-class _KinkedClamp(torch.autograd.Function):
-    """``clamp(z, 0, top)``: its values and gradient are exact, its second derivative is the surrogate's."""
-
-    @staticmethod
-    def forward(ctx, z, top):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(z)
-        ctx.top = top
-        return z.clamp(0.0, top)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        (z,) = ctx.saved_tensors
-        return _KinkedSlope.apply(grad, z, ctx.top), None
-
-
-def _softplus_curvature(z: torch.Tensor) -> torch.Tensor:
-    """Second derivative of ``softplus(beta z) / beta``: ``beta s (1 - s)``, ``s = sigmoid(beta z)``."""
-    s = torch.sigmoid(KINK_SHARPNESS * z)
-    return KINK_SHARPNESS * s * (1 - s)
-
-
 class _EdgeReader(fx.Interpreter):
     """Runs the network and keeps what every consumer reads, as tensors whose gradient can be asked for."""
 
@@ -96,7 +56,7 @@ class _EdgeReader(fx.Interpreter):
         self.consumers = consumers
         self.edges: dict[fx.Node, torch.Tensor] = {}
 
-    def run_node(self, n: fx.Node) -> torch.Tensor:
+    def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_module" and n.target in self.consumers:
             (value,) = self.fetch_args_kwargs_from_env(n)[0]
             # A view of its own: the gradient through this consumer alone, not through its siblings.
@@ -107,26 +67,47 @@ class _EdgeReader(fx.Interpreter):
 
 
 class _ChainRunner(fx.Interpreter):
-    """Runs the network cut at every producer's input, with surrogate kinks, and sums ``<g, a>``."""
+    """Runs the network cut at the inputs of layers, with surrogate kinks, and sums ``<g, a>``."""
 
-    def __init__(
-        self, trace: NetworkTrace, producers: set[str], gradients: dict[fx.Node, torch.Tensor]
-    ) -> None:
+    def __init__(self, trace: NetworkTrace, cut: set[str], gradients: Mapping[fx.Node, torch.Tensor]) -> None:
         super().__init__(trace.graph)
-        self.producers, self.gradients = producers, gradients
+        self.cut, self.gradients = cut, gradients
         self.total: torch.Tensor = torch.zeros(())
 
-    def run_node(self, n: fx.Node) -> torch.Tensor:
-        args = self.fetch_args_kwargs_from_env(n)[0]
+    def run_node(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
         if n in self.gradients and args[0].requires_grad:
             self.total = self.total + (self.gradients[n] * args[0]).sum()
         module = self.submodules[str(n.target)] if n.op == "call_module" else None
-        if module is not None and n.target in self.producers:
+        if module is not None and n.target in self.cut:
             return module(args[0].detach())
-        if isinstance(module, (nn.ReLU, nn.ReLU6)) or n.target in (F.relu, torch.relu, F.relu6, "relu"):
-            top = 6.0 if isinstance(module, nn.ReLU6) or n.target is F.relu6 else float("inf")
-            return _KinkedClamp.apply(args[0], top)
+        if (smeared := kinked(n, module, args, kwargs)) is not None:
+            return smeared
         return super().run_node(n)
+
+
+def _compatible(trace: NetworkTrace) -> list[set[str]]:
+    """Part the growable groups so that those of a class can be differentiated together, by their names.
+
+    A linear layer that mixes tokens passes features on beside it: their chain goes on through a layer whose
+    own channels' chains end and begin there. Such groups come into different classes; most networks have one.
+    """
+    apart: dict[str, set[str]] = {group.name: set() for group in trace.growable}
+    for layer in trace.layers:
+        own = {piece.group for piece in layer.reads + layer.makes}
+        beside = {piece.group for layout in layer.beside for piece in layout}
+        for first, second in product(own, beside):
+            if first in apart and second in apart:
+                apart[first].add(second)
+                apart[second].add(first)
+    classes: list[set[str]] = []
+    for name, others in apart.items():
+        suitable = next((c for c in classes if not c & others), None)
+        if suitable is None:
+            classes.append({name})
+        else:
+            suitable.add(name)
+    return classes
 
 
 @dataclass
@@ -138,28 +119,43 @@ class ChannelBlock:
     group : ChannelGroup
         The group.
     weights : list of nn.Parameter
-        Weights whose first axis is the group's channels: producers, then depthwise layers.
+        Weights that have filters of the group's channels: of producers, then of depthwise layers.
+    filters : list of torch.Tensor
+        For each weight, ``(n, filters a channel)``: which of its filters are each channel's.
     """
 
     group: ChannelGroup
     weights: list[nn.Parameter]
+    filters: list[torch.Tensor]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels ``n`` and parameters of each ``d``."""
+        return len(self.filters[0]), sum(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        pairs = zip(self.weights, self.filters, strict=True)
+        return [filters.shape[1] * weight[0].numel() for weight, filters in pairs]
 
     def pack(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Lay tensors shaped as ``weights`` side by side: ``(n, d)``."""
-        return torch.cat([t.reshape(len(t), -1) for t in tensors], dim=1)
+        """Lay the channels' filters in tensors shaped as ``weights`` side by side: ``(n, d)``."""
+        pairs = zip(tensors, self.filters, strict=True)
+        return torch.cat([t[filters].flatten(1) for t, filters in pairs], dim=1)
 
     def unpack(self, rows: torch.Tensor) -> list[torch.Tensor]:
-        """Undo `pack`: rows ``(m, d)`` to tensors ``(m, ...)``, each shaped as a weight's filters."""
-        sizes = [weight[0].numel() for weight in self.weights]
-        parts = rows.split(sizes, dim=1)
+        """Undo `pack`: rows ``(m, d)`` to tensors ``(m * filters a channel, ...)``, shaped as filters."""
+        parts = rows.split(self._sizes(), dim=1)
         return [part.reshape(-1, *w.shape[1:]) for part, w in zip(parts, self.weights, strict=True)]
 
     def scale(self) -> torch.Tensor:
         """Norm of the filter each coordinate belongs to, ``(n, d)``: the diagonal of ``D``."""
-        norms = [
-            w.detach().flatten(1).norm(dim=1, keepdim=True).expand(-1, w[0].numel()) for w in self.weights
-        ]
-        return torch.cat(norms, dim=1)
+        norms = [w.detach().flatten(1).norm(dim=1).reshape(-1, *[1] * (w.ndim - 1)) for w in self.weights]
+        return self.pack([n.expand_as(w) for n, w in zip(norms, self.weights, strict=True)])
+
+
+def cross_entropy_sum(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy summed over samples: of logits ``(n, classes)`` and labels ``(n,)``."""
+    return F.cross_entropy(output, y, reduction="sum")
 
 
 class SplittingOperator:
@@ -170,76 +166,137 @@ class SplittingOperator:
     trace : NetworkTrace
         The network; it is run in evaluation mode, so batch-norm statistics are constants.
     batches : iterable of (x, y)
-        Samples ``(n, *input_shape)`` and labels ``(n,)`` that the expectation is taken over. Their graphs are
-        kept as far as `KEPT_BYTES` reach, and a product then costs one convolution and one weight gradient a
-        layer; those of further batches are built anew for every product.
+        Samples ``(n, *input_shape)``, or a tuple of them for a network of several inputs, and labels
+        ``(n,)`` that the expectation is taken over. Their graphs are kept as far as `KEPT_BYTES` reach, and a
+        product then costs one convolution and one weight gradient a layer; those of further batches are built
+        anew for every product.
+    loss_sum : callable, optional
+        From the network's output and labels to the loss, summed over samples.
 
     Attributes
     ----------
     blocks : list of ChannelBlock
         One for each growable group.
     loss : float
-        Mean cross-entropy over the samples.
+        Mean loss over the samples.
     passes : int
         What it has taken so far, in forward passes of one sample.
     """
 
-    def __init__(self, trace: NetworkTrace, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        self.blocks = [
-            ChannelBlock(g, [trace.module(name).weight for name in g.filtered])  # type: ignore[misc]
-            for g in trace.growable
-        ]
-        self._trace = trace
-        self._parameters = [weight for block in self.blocks for weight in block.weights]
+    def __init__(
+        self,
+        trace: NetworkTrace,
+        batches: Iterable[tuple[Any, torch.Tensor]],
+        loss_sum: Callable[[Any, torch.Tensor], torch.Tensor] = cross_entropy_sum,
+    ) -> None:
+        self.blocks = [_block(trace, group) for group in trace.growable]
+        self._trace, self._loss_sum = trace, loss_sum
         self._scales = [block.scale() for block in self.blocks]
-        self._consumers = {consumer.name for group in trace.growable for consumer in group.consumers}
-        self._producers = {name for group in trace.groups for name in group.producers}
-        self._batches: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._kept: list[Slopes | None] = []
+        self._classes = [_Class(names, self.blocks) for names in _compatible(trace)]
+        self._batches: list[tuple[Any, torch.Tensor]] = []
+        self._kept: list[list[Slopes] | None] = []
         sample_bytes = GRAPH_BYTES * sum(s.positions * s.cout for s in trace.shapes(trace.widths()))
         self.passes = 0
         total, samples = 0.0, 0
         for x, y in batches:
             slopes, loss = self._differentiate(x, y)
-            total, samples = total + loss, samples + len(x)
+            total, samples = total + loss, samples + len(y)
             self._batches.append((x, y))
-            self._kept.append(slopes if samples * sample_bytes <= KEPT_BYTES else None)
+            kept = samples * sample_bytes * len(self._classes) <= KEPT_BYTES
+            self._kept.append(slopes if kept else None)
         self.loss, self.samples = total / samples, samples
 
-    def _differentiate(self, x: torch.Tensor, y: torch.Tensor) -> tuple[Slopes, float]:
-        """Differentiate ``F`` once, with a graph to do it again, and give the summed cross-entropy."""
-        self.passes += BUILD_PASSES * len(x)
+    def _differentiate(self, x: Any, y: torch.Tensor) -> tuple[list[Slopes], float]:
+        """Differentiate ``F`` once, with a graph to do it again, and give the summed loss."""
+        self.passes += BUILD_PASSES * len(y) * len(self._classes)
+        inputs = x if isinstance(x, tuple) else (x,)
         training = self._trace.graph.training
         self._trace.graph.eval()
-        reader = _EdgeReader(self._trace, self._consumers)
-        loss = F.cross_entropy(reader.run(x), y, reduction="sum")
-        gradients = torch.autograd.grad(loss, list(reader.edges.values()))
-        runner = _ChainRunner(self._trace, self._producers, dict(zip(reader.edges, gradients, strict=True)))
-        runner.run(x)
-        slopes = torch.autograd.grad(runner.total, self._parameters, create_graph=True)
+        consumers = {c.name for group in self._trace.growable for c in group.consumers}
+        reader = _EdgeReader(self._trace, consumers)
+        loss = self._loss_sum(reader.run(*inputs), y)
+        found = torch.autograd.grad(loss, list(reader.edges.values()), allow_unused=True)
+        gradients = {node: g for node, g in zip(reader.edges, found, strict=True) if g is not None}
+        slopes = [self._slopes(inputs, gradients, together) for together in self._classes]
         self._trace.graph.train(training)
         return slopes, loss.item()
 
+    def _slopes(
+        self, inputs: tuple[torch.Tensor, ...], gradients: Mapping[fx.Node, torch.Tensor], together: _Class
+    ) -> Slopes:
+        """Differentiate the sum over the groups of a class; layers beside their chains are not cut."""
+        passing, reading = set[str](), set[str]()
+        for layer in self._trace.layers:
+            if any(piece.group in together.names for layout in layer.beside for piece in layout):
+                passing.add(layer.shape.name)
+            if any(piece.group in together.names for piece in layer.reads):
+                reading.add(layer.shape.name)
+        cut = {name for group in self._trace.groups for name in group.producers} - passing
+        read = {node: gradient for node, gradient in gradients.items() if node.target in reading}
+        runner = _ChainRunner(self._trace, cut, read)
+        runner.run(*inputs)
+        return torch.autograd.grad(
+            runner.total, together.parameters, create_graph=True, allow_unused=True, materialize_grads=True
+        )
+
     def __call__(self, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Multiply ``(n, d)`` vectors, one for each block, by the relative splitting matrices ``D S D``."""
-        directions = [
-            part
-            for block, scale, v in zip(self.blocks, self._scales, vectors, strict=True)
-            for part in block.unpack(scale * v)
-        ]
-        sums = [torch.zeros_like(weight) for weight in self._parameters]
+        scaled = [scale * v for scale, v in zip(self._scales, vectors, strict=True)]
+        directions = [together.directions(scaled) for together in self._classes]
+        sums = [[torch.zeros_like(d) for d in of_class] for of_class in directions]
         for (x, y), kept in zip(self._batches, self._kept, strict=True):
             slopes = kept if kept is not None else self._differentiate(x, y)[0]
-            self.passes += PRODUCT_PASSES * len(x)
-            # The Hessian is symmetric: differentiating <slope, v> gives S v.
-            products = torch.autograd.grad(
-                slopes, self._parameters, directions, retain_graph=True, allow_unused=True
-            )
-            for accumulated, product in zip(sums, products, strict=True):
-                if product is not None:
-                    accumulated += product
-        remaining, results = iter(sums), []
-        for block, scale in zip(self.blocks, self._scales, strict=True):
-            rows = block.pack([next(remaining) for _ in block.weights])
-            results.append(scale * rows / self.samples)
+            self.passes += PRODUCT_PASSES * len(y) * len(self._classes)
+            for together, of_class, v, total in zip(self._classes, slopes, directions, sums, strict=True):
+                _add_products(together.parameters, of_class, v, total)
+        results = [torch.empty(0)] * len(self.blocks)
+        for together, products in zip(self._classes, sums, strict=True):
+            by_weight = dict(zip(map(id, together.parameters), products, strict=True))
+            for number, block in together.blocks.items():
+                rows = block.pack([by_weight[id(weight)] for weight in block.weights])
+                results[number] = self._scales[number] * rows / self.samples
         return results
+
+
+class _Class:
+    """Groups that are differentiated together: their names, their blocks by number, their weights."""
+
+    def __init__(self, names: set[str], blocks: Sequence[ChannelBlock]) -> None:
+        self.names = names
+        self.blocks = {number: block for number, block in enumerate(blocks) if block.group.name in names}
+        weights = {id(weight): weight for block in self.blocks.values() for weight in block.weights}
+        self.parameters = list(weights.values())
+
+    def directions(self, vectors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Lay vectors ``(n, d)``, one for each block of all, out in the shapes of the weights."""
+        found = {id(weight): torch.zeros_like(weight) for weight in self.parameters}
+        for number, block in self.blocks.items():
+            for weight, filters, part in zip(
+                block.weights, block.filters, block.unpack(vectors[number]), strict=True
+            ):
+                found[id(weight)][filters.reshape(-1)] = part
+        return list(found.values())
+
+
+def _add_products(
+    parameters: Sequence[nn.Parameter],
+    slopes: Slopes,
+    directions: Sequence[torch.Tensor],
+    sums: Sequence[torch.Tensor],
+) -> None:
+    """Add ``S v`` to sums. The Hessian is symmetric: differentiating <slope, v> gives it."""
+    curved = [(slope, v) for slope, v in zip(slopes, directions, strict=True) if slope.requires_grad]
+    if not curved:  # every unit is linear
+        return
+    outputs, vectors = zip(*curved, strict=True)
+    products = torch.autograd.grad(outputs, parameters, vectors, retain_graph=True, allow_unused=True)
+    for accumulated, found in zip(sums, products, strict=True):
+        if found is not None:
+            accumulated += found
+
+
+def _block(trace: NetworkTrace, group: ChannelGroup) -> ChannelBlock:
+    channels = torch.arange(trace.sizes[group.name])
+    weights = [trace.module(name).weight for name in group.filtered]
+    filters = [trace.places(trace.rows[name], group, channels) for name in group.filtered]
+    return ChannelBlock(group, weights, filters)  # type: ignore[arg-type]

@@ -244,7 +244,8 @@ def fresh_filters(
     """
     filters = []
     for name, rows in zip(group.filtered, group.rows, strict=True):
-        weight: torch.Tensor = trace.module(name).weight.detach()
+        layer: Any = trace.module(name)
+        weight = layer.weight.detach()
         drawn = torch.randn(count * rows, *weight.shape[1:], generator=generator).to(weight)
         places = trace.places(trace.rows[name], group, torch.arange(trace.sizes[group.name])).reshape(-1)
         wanted = weight[places].flatten(1).norm(dim=1).mean()
@@ -284,9 +285,14 @@ def add_channels(
         for name in group.norms
         if trace.module(name)._buffers.get("running_mean") is not None
     }
+    for consumer in group.consumers:
+        if consumer.name in added:  # its new filters do not read the new channels either
+            columns = gathering(trace, trace.columns[consumer.name], group, index)
+            rows = added[consumer.name]
+            added[consumer.name] = _taken(rows, columns.places, 1, columns.factor(present))
     take_channels(trace, group, index, present, state, column_momentum_factor=present)
     for name in group.filtered + group.norms:
-        module = trace.module(name)
+        module: Any = trace.module(name)
         places = trace.places(trace.rows[name], group, torch.arange(width, width + count)).reshape(-1)
         weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
         if weight is not None:
@@ -315,7 +321,7 @@ def _new_statistics(
     shortest one that gives the present means, and ``Cov[x]`` the multiple of the identity that fits best on
     average. A norm that follows no layer directly takes the averages over the group's channels.
     """
-    norm = trace.module(norm_name)
+    norm: Any = trace.module(norm_name)
     places = trace.places(trace.rows[norm_name], group, torch.arange(trace.sizes[group.name]))
     mean: torch.Tensor = norm.running_mean[places]
     variance: torch.Tensor = norm.running_var[places]

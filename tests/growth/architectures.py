@@ -98,7 +98,10 @@ class Inception(nn.Module):
     def __init__(self, act=nn.ReLU):
         super().__init__()
         self.stem = conv(1, 4, act=act)
-        self.one, self.three = conv(4, 3, 1, act=act), nn.Sequential(conv(4, 2, 1, act=act), conv(2, 4, act=act))
+        self.one, self.three = (
+            conv(4, 3, 1, act=act),
+            nn.Sequential(conv(4, 2, 1, act=act), conv(2, 4, act=act)),
+        )
         self.pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1), conv(4, 2, 1, act=act))
         self.mix, self.out = conv(9, 9, 1, act=nn.Identity), nn.Linear(9 * 4, 10)
         self.act, self.pool = act(), nn.MaxPool2d(4)
@@ -231,9 +234,7 @@ FAMILIES = {
     "inception": Family(
         Inception, ("stem.0", "one.0", "three.0.0", "three.1.0", "pooled.1.0"), deployable=False
     ),
-    "shuffle": Family(
-        Shuffle, ("stem.0", "first.0", "second.0", "branch.0.0", "head.0"), deployable=False
-    ),
+    "shuffle": Family(Shuffle, ("stem.0", "first.0", "second.0", "branch.0.0", "head.0"), deployable=False),
     "1-D": Family(Signal, ("body.0", "body.6"), ((1, 40),), deployable=False),
     "MLP-mixer": Family(
         MLPMixer,
@@ -241,9 +242,7 @@ FAMILIES = {
         fixed={"patch": "LayerNorm (norm1) takes statistics over it"},
         deployable=False,
     ),
-    "U-net-like": Family(
-        UNet, ("down1.0", "down2.0", "bottom.0", "up2.0", "up1.0"), deployable=False
-    ),
+    "U-net-like": Family(UNet, ("down1.0", "down2.0", "bottom.0", "up2.0", "up1.0"), deployable=False),
     "multi-head": Family(MultiHead, ("stem.0", "digit.0", "parity.0"), deployable=False),
     "multi-input": Family(
         MultiInput, ("image.0.0", "facts.0", "joint.0"), ((1, 8, 8), (3,)), deployable=False

@@ -44,6 +44,7 @@ def prepared(name, data, n=64, steps=20, make_smooth=True, products=8, seed=0):
     x = x.to(torch.get_default_dtype())
     fit(module, x, y, steps=steps)
     module.eval()
+    module.zero_grad()
     halves = [(x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])]
     return Context(trace(module, shape), halves, generator(seed), products), (x, y)
 

@@ -7,7 +7,7 @@ from torch import nn
 from edgegrow.config import GrowConfig
 from edgegrow.growth.eigenpairs import exact_indices, exact_matrices, lanczos
 from edgegrow.growth.groups import trace
-from edgegrow.growth.splitting import SplittingOperator
+from edgegrow.growth.splitting import ChannelBlock, SplittingOperator
 from edgegrow.training import generator
 
 from .networks import fit, samples, scored
@@ -80,7 +80,8 @@ def test_an_ended_recurrence_does_not_pose_as_an_eigenvalue(digits):
     class Definite:
         def __init__(self, signs):
             self.matrix = torch.diag_embed(signs[:, None] * torch.tensor([1.0, 2.0, 3.0]))
-            self.blocks = [type("Block", (), {"weights": [nn.Parameter(torch.ones(len(signs), 3))]})]
+            filters = torch.arange(len(signs))[:, None]
+            self.blocks = [ChannelBlock(None, [nn.Parameter(torch.ones(len(signs), 3))], [filters])]
 
         def __call__(self, vectors):
             return [torch.einsum("nij,nj->ni", self.matrix, vectors[0])]

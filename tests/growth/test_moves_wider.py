@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgegrow.growth.eigenpairs import exact_indices
 from edgegrow.growth.groups import trace

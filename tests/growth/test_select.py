@@ -22,7 +22,7 @@ def indices_of(traced, eigenvalues):
     """An index with these eigenvalues ``{group: (n,)}``; directions do not matter to selection."""
     nothing = torch.empty(0)
     return [
-        SplittingIndex(ChannelBlock(g, []), eigenvalues[g.name], nothing, nothing, nothing)
+        SplittingIndex(ChannelBlock(g, [], []), eigenvalues[g.name], nothing, nothing, nothing)
         for g in traced.growable
     ]
 

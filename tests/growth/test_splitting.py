@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgegrow.cost.layers import count_macs
-from edgegrow.growth import splitting
+from edgegrow.growth import kinks, splitting
 from edgegrow.growth.eigenpairs import exact_matrices, lanczos
 from edgegrow.growth.groups import trace
 from edgegrow.growth.splitting import SplittingOperator
@@ -110,7 +110,7 @@ def test_splits_of_neighbouring_groups_add_up(digits):
 def test_the_surrogate_of_a_kink(top):
     """Values and slope are the clamp's own; the curvature is the bend of a softplus with beta 3."""
     z = torch.linspace(-2, 8, 201, dtype=torch.float64)[1::2].requires_grad_()
-    value = splitting._KinkedClamp.apply(z, top)
+    value = kinks._KinkedClamp.apply(z, top)
     torch.testing.assert_close(value, z.clamp(0, top))
     (slope,) = torch.autograd.grad(value.sum(), z, create_graph=True)
     torch.testing.assert_close(slope, ((z > 0) & (z < top)).double())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import fx, nn
+
+from edgegrow.growth.moves.protocol import outputs
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def evaluating(graph: fx.GraphModule) -> Iterator[None]:
 
 
 @torch.no_grad()
-def calibrate(graph: fx.GraphModule, x: torch.Tensor, channels: Mapping[str, torch.Tensor]) -> None:
+def calibrate(graph: fx.GraphModule, x: Any, channels: Mapping[str, torch.Tensor]) -> None:
     """Set running means and variances of some channels to what they are on some samples.
 
     One pass in evaluation mode: each norm is set just before it acts, so that those behind it see its effect.
@@ -30,8 +33,8 @@ def calibrate(graph: fx.GraphModule, x: torch.Tensor, channels: Mapping[str, tor
     ----------
     graph : fx.GraphModule
         The network; only the statistics change.
-    x : torch.Tensor
-        ``(n, *input_shape)``.
+    x : torch.Tensor or tuple
+        Samples, as of a `Batch`.
     channels : mapping
         ``{path of a batch norm: channels (m,)}``; norms without running statistics are passed over.
     """
@@ -47,7 +50,7 @@ def calibrate(graph: fx.GraphModule, x: torch.Tensor, channels: Mapping[str, tor
     handles = [module.register_forward_pre_hook(set_statistics) for module in wanted]
     try:
         with evaluating(graph):
-            graph(x)
+            outputs(graph, x)
     finally:
         for handle in handles:
             handle.remove()

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth.channels import Layer
@@ -31,7 +30,7 @@ from edgegrow.growth.moves.insertion import (
     insert_block,
     last_norm,
 )
-from edgegrow.growth.moves.protocol import Context, Proposal
+from edgegrow.growth.moves.protocol import Context, Proposal, outputs
 from edgegrow.training import TRAIN_PASSES
 
 
@@ -82,7 +81,7 @@ def offer(context: Context) -> list[Deepening]:
     gradients = [torch.zeros_like(scale) for scale in scales]
     with evaluating(trial.graph):
         for x, y in context.batches if blocks else ():
-            loss = F.cross_entropy(trial.graph(x), y, reduction="sum") / context.samples
+            loss = context.mean_loss(outputs(trial.graph, x), y)
             for total, gradient in zip(gradients, torch.autograd.grad(loss, scales), strict=True):
                 total += gradient
     context.macs += TRAIN_PASSES * context.samples * count_macs(trial.shapes(trial.widths()))

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth.channels import NetworkTrace
@@ -120,7 +119,7 @@ class _Swarm:
         return made
 
     def loss(self, sizes: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Sum the cross-entropy of a batch, every candidate at its size."""
+        """Sum the loss of a batch, every candidate at its size."""
         moves = self.moves(sizes)
         weights = dict(self.base)
         for laid in (self.placement.neurons(moves), self.placement.directions(moves)):
@@ -128,9 +127,10 @@ class _Swarm:
                 weights[name] = weights[name] + tensor
         named = {f"{name}.weight": weight for name, weight in weights.items()}
         x, y = batch
-        self.context.macs += TRAIN_PASSES * len(x) * self.macs
+        self.context.macs += TRAIN_PASSES * len(y) * self.macs
         with evaluating(self.trial.graph):
-            return F.cross_entropy(functional_call(self.trial.graph, named, (x,)), y, reduction="sum")
+            inputs = x if isinstance(x, tuple) else (x,)
+            return self.context.loss_sum(functional_call(self.trial.graph, named, inputs), y)
 
     def settle(self) -> None:
         """Set the batch norms' statistics of new channels to what their present filters give."""

@@ -40,7 +40,7 @@ from edgegrow.growth.moves.calibration import evaluating
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.outgoing import column_norm, score_neurons
 from edgegrow.growth.moves.placement import columns_of, weight_of
-from edgegrow.growth.moves.protocol import Context
+from edgegrow.growth.moves.protocol import Context, outputs
 from edgegrow.growth.tracing.operations import kind_of
 
 _RIDGE = 1e-3
@@ -99,10 +99,10 @@ def singular_vectors(context: Context) -> dict[str, Singular]:
     with evaluating(trace.graph):
         with torch.no_grad():
             for x, _ in context.batches:
-                run.run(x)
+                outputs(run.run, x)
         run.centre(norms)
         for x, y in context.batches:
-            loss = F.cross_entropy(run.run(x), y, reduction="sum") / context.samples
+            loss = context.mean_loss(outputs(run.run, x), y)
             run.collect(loss)
     context.macs += context.samples * run.macs
     found = {}
@@ -170,7 +170,7 @@ class _UnitNeurons(fx.Interpreter):
                 self._weights[producer][consumer] = weight.new_zeros(shape).requires_grad_()
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the network's output of ``x``."""
+        """Return the network's output."""
         self.beside: dict[fx.Node, tuple[str, torch.Tensor]] = {}
         return super().run(*args, **kwargs)
 

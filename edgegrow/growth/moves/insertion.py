@@ -186,8 +186,8 @@ def insert_block(network: NetworkTrace, insertion: Insertion, block: nn.Sequenti
         reader.replace_input_with(place, total)
     graph.lint()
     module.recompile()
-    (read,) = (node for node in graph.nodes if node.op == "placeholder")
-    return retrace(module, tuple(read.meta["tensor_meta"].shape[1:]))
+    inputs = [tuple(n.meta["tensor_meta"].shape[1:]) for n in graph.nodes if n.op == "placeholder"]
+    return retrace(module, inputs)
 
 
 def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> NetworkTrace:

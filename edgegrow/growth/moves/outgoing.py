@@ -7,14 +7,13 @@ from copy import deepcopy
 from dataclasses import replace
 
 import torch
-from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.moves.calibration import calibrate, evaluating
 from edgegrow.growth.moves.neurons import Neuron, Statistics
 from edgegrow.growth.moves.placement import Placement, columns_of, rows_of, weight_of
-from edgegrow.growth.moves.protocol import Context
+from edgegrow.growth.moves.protocol import Context, outputs
 from edgegrow.training import TRAIN_PASSES
 
 
@@ -54,7 +53,7 @@ def score_neurons(context: Context, candidates: Sequence[Neuron]) -> list[Neuron
     totals = [torch.zeros_like(weight) for weight in weights]
     with evaluating(trial.graph):
         for x, y in context.batches:
-            loss = F.cross_entropy(trial.graph(x), y, reduction="sum") / context.samples
+            loss = context.mean_loss(outputs(trial.graph, x), y)
             for total, gradient in zip(totals, torch.autograd.grad(loss, weights), strict=True):
                 total += gradient
     context.macs += TRAIN_PASSES * context.samples * count_macs(trial.shapes(trial.widths()))

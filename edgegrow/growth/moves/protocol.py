@@ -18,22 +18,23 @@ splits; that of a slope's own curvature is not predicted, which is why a line se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth.channels import Layer, NetworkTrace
 from edgegrow.growth.eigenpairs import SplittingIndex, lanczos
-from edgegrow.growth.splitting import SplittingOperator
+from edgegrow.growth.splitting import SplittingOperator, cross_entropy_sum
 
 REFERENCE_STEP = 0.1
 """Relative step at which gains are compared: amid those that the line search tries."""
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Batch = tuple[Any, torch.Tensor]
+"""Samples ``(n, *input_shape)``, or a tuple of them for a network of several inputs, and labels ``(n,)``."""
 
 
 class Move(Protocol):
@@ -114,12 +115,14 @@ class Context:
     ----------
     trace : NetworkTrace
         The network; looking leaves it as it is.
-    batches : sequence of (x, y)
-        Samples ``(n, *input_shape)`` and labels ``(n,)`` that expectations are taken over.
+    batches : sequence of Batch
+        Samples and labels that expectations are taken over.
     generator : torch.Generator
         For everything random, in the order in which kinds are asked.
     products : int
         Lanczos products for the eigenpairs.
+    loss_sum : callable
+        From the network's output and labels to the loss, summed over samples.
     macs : float
         Multiply-accumulates that looking has taken so far.
     """
@@ -128,12 +131,13 @@ class Context:
     batches: Sequence[Batch]
     generator: torch.Generator
     products: int
+    loss_sum: Callable[[Any, torch.Tensor], torch.Tensor] = cross_entropy_sum
     macs: float = field(default=0.0, init=False)
 
     @cached_property
     def indices(self) -> dict[str, SplittingIndex]:
         """Extreme eigenpairs of every channel, ``{group name: index}``; found when first asked for."""
-        operator = SplittingOperator(self.trace, self.batches)
+        operator = SplittingOperator(self.trace, self.batches, self.loss_sum)
         found = lanczos(operator, self.products, self.generator)
         self.macs += operator.passes * count_macs(self.trace.shapes(self.trace.widths()))
         return {index.block.group.name: index for index in found}
@@ -142,3 +146,12 @@ class Context:
     def samples(self) -> int:
         """Number of samples."""
         return sum(len(y) for _, y in self.batches)
+
+    def mean_loss(self, output: Any, y: torch.Tensor) -> torch.Tensor:
+        """Return what a batch's outputs add to the mean loss over all samples."""
+        return self.loss_sum(output, y) / self.samples
+
+
+def outputs(graph: Callable[..., Any], x: Any) -> Any:
+    """Run a network on a batch's samples, of one input or of several."""
+    return graph(*x) if isinstance(x, tuple) else graph(x)

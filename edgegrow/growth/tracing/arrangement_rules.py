@@ -111,11 +111,12 @@ def permute(walk: Walk, node: fx.Node, module: nn.Module | None) -> Value:
     """Move dimensions."""
     value, _ = walk.source(node)
     if name_of(node, module) == "permute":
-        dims = argument(node, 1, "dims")
-        order = [int(d) for d in (dims if isinstance(dims, tuple | list) else node.args[1:])]
+        dims: Any = argument(node, 1, "dims")
+        dims = dims if isinstance(dims, tuple | list) else node.args[1:]
+        order = [int(dim) for dim in dims]
     else:
-        first = int(argument(node, 1, "dim0", argument(node, 1, "axis0"))) % len(value)
-        second = int(argument(node, 2, "dim1", argument(node, 2, "axis1"))) % len(value)
+        first: Any = argument(node, 1, "dim0", argument(node, 1, "axis0"))
+        second: Any = argument(node, 2, "dim1", argument(node, 2, "axis1"))
         order = list(range(len(value)))
         order[first], order[second] = second, first
     return tuple(value[number] for number in order)

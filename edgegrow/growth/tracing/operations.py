@@ -16,8 +16,8 @@ DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F
 
 _ELEMENTWISE = (
     "relu relu6 silu gelu tanh sigmoid logsigmoid softplus softsign hardswish hardsigmoid hardtanh "
-    "leaky_relu elu selu celu mish tanhshrink softshrink hardshrink clamp clip abs neg exp sqrt square pow identity "
-    "contiguous clone float half double detach "
+    "leaky_relu elu selu celu mish tanhshrink softshrink hardshrink clamp clip abs neg exp sqrt square pow "
+    "identity contiguous clone float half double detach "
     "dropout dropout1d dropout2d alpha_dropout feature_alpha_dropout"
 )
 _BINARY = "add sub rsub mul multiply div divide truediv true_divide maximum minimum"
