@@ -67,6 +67,8 @@ def offer(context: Context) -> list[Deepening]:
     A copy of the network gets all of them: identities, they do not see each other.
     """
     places = find_places(context.trace)
+    if not places:
+        return []
     with _seeded(context.generator):
         blocks = [fresh_block(context.trace, place) for place in places]
     trial = deepcopy(context.trace)
@@ -80,7 +82,7 @@ def offer(context: Context) -> list[Deepening]:
     scales = [last_norm(block).weight for block in blocks]
     gradients = [torch.zeros_like(scale) for scale in scales]
     with evaluating(trial.graph):
-        for x, y in context.batches if blocks else ():
+        for x, y in context.batches:
             loss = context.mean_loss(outputs(trial.graph, x), y)
             for total, gradient in zip(gradients, torch.autograd.grad(loss, scales), strict=True):
                 total += gradient

@@ -218,5 +218,6 @@ def _descended(
     """Move one unit vector, in several parts, against its gradient, and make it one of unit norm again."""
     length = torch.stack([g.norm() for g in gradients.values()]).norm().clamp_min(1e-30)
     moved = {name: v.detach() - RATE * gradients[name] / length for name, v in vectors.items()}
-    norm = torch.stack([v.norm() for v in moved.values()]).norm()
+    # Zero where a new channel gets no gradient at all, as behind a ReLU that never opens: it stays there.
+    norm = torch.stack([v.norm() for v in moved.values()]).norm().clamp_min(1e-30)
     return {name: v / norm for name, v in moved.items()}

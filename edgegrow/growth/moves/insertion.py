@@ -119,6 +119,8 @@ def find_places(network: NetworkTrace) -> list[Place]:
         size = tuple(node.meta["tensor_meta"].shape[2:])
         if layer is None or layer.shape.depthwise or 1 in size or len(layer.makes) > 1:
             continue
+        if layer.shape.linear != (not size):  # a linear layer on the last of several dimensions
+            continue
         (piece,) = layer.makes
         if piece.group not in growable or piece.columns > 1:
             continue

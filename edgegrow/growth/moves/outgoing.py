@@ -43,6 +43,8 @@ def score_neurons(context: Context, candidates: Sequence[Neuron]) -> list[Neuron
     list of Neuron
         In the same order, with ``slope``, ``statistics`` and ``columns``.
     """
+    if not candidates:
+        return []
     trial = deepcopy(context.trace)
     placement = Placement(trial, candidates, context.generator)
     placement.place_neurons(candidates)
