@@ -24,10 +24,10 @@ from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Split
+from edgegrow.growth.eigenpairs import SplittingIndex
 from edgegrow.growth.grow import MOST_SAMPLES, score
 from edgegrow.growth.seed import plant_seed
 from edgegrow.growth.select import select_splits
-from edgegrow.growth.splitting import SplittingIndex
 from edgegrow.measure.identity import host_identity
 from edgegrow.nets import load_net
 from edgegrow.training import Batches, deterministic, generator, make_optimizer, train

@@ -15,17 +15,12 @@ import torch
 from edgegrow.config import LONGEST_GROWTH, GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data.dataset import Dataset, Split
+from edgegrow.growth.eigenpairs import SplittingIndex, lanczos
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.menu import Candidate
 from edgegrow.growth.progress import Journal, Progress
 from edgegrow.growth.select import CheckedCostModel, CostModel, select_checked
-from edgegrow.growth.splitting import (
-    BUILD_PASSES,
-    PRODUCT_PASSES,
-    SplittingIndex,
-    SplittingOperator,
-    lanczos,
-)
+from edgegrow.growth.splitting import BUILD_PASSES, PRODUCT_PASSES, SplittingOperator
 from edgegrow.growth.surgery import ChannelSplit, filter_norms, rescale_filters, split_channels
 from edgegrow.training import (
     TRAIN_PASSES,

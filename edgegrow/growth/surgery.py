@@ -69,7 +69,7 @@ def _take(
 
 
 @dataclass(frozen=True)
-class _Gathering:
+class Gathering:
     """How one dimension of a tensor comes from its present self.
 
     Attributes
@@ -90,7 +90,7 @@ class _Gathering:
         return torch.where(self.sources >= 0, of_channels[self.sources.clamp_min(0)], 1.0)
 
 
-def _gathering(trace: NetworkTrace, layout: Layout, group: ChannelGroup, index: torch.Tensor) -> _Gathering:
+def gathering(trace: NetworkTrace, layout: Layout, group: ChannelGroup, index: torch.Tensor) -> Gathering:
     """Give a group the channels ``index`` of its present ones, wherever its pieces lie in a layout."""
     places, sources, start = [], [], 0
     for piece in layout:
@@ -101,7 +101,7 @@ def _gathering(trace: NetworkTrace, layout: Layout, group: ChannelGroup, index: 
         places.append((start + channels[:, None] * columns + torch.arange(columns)).reshape(-1))
         sources.append(numbers.repeat_interleave(columns))
         start += width * columns
-    return _Gathering(torch.cat(places), torch.cat(sources))
+    return Gathering(torch.cat(places), torch.cat(sources))
 
 
 def take_channels(
@@ -135,7 +135,7 @@ def take_channels(
     """
     state = {} if state is None else state
     for name in group.filtered + group.norms:
-        rows = _gathering(trace, trace.rows[name], group, index)
+        rows = gathering(trace, trace.rows[name], group, index)
         module = trace.module(name)
         for parameter in (module._parameters.get("weight"), module._parameters.get("bias")):
             if parameter is not None:
@@ -144,7 +144,7 @@ def take_channels(
             if (value := module._buffers.get(buffer)) is not None:
                 setattr(module, buffer, value[rows.places])
     for consumer in group.consumers:
-        columns = _gathering(trace, trace.columns[consumer.name], group, index)
+        columns = gathering(trace, trace.columns[consumer.name], group, index)
         factor, momentum = columns.factor(column_factor), columns.factor(column_momentum_factor)
         weight: nn.Parameter = trace.module(consumer.name).weight  # type: ignore[assignment]
         _take(weight, columns.places, 1, state, factor, momentum)
@@ -210,11 +210,11 @@ def split_channels(
         sign[width:] = -1.0
         for name in split.group.filtered:
             if name in directions:
-                taken = _gathering(trace, trace.rows[name], split.group, index)
+                taken = gathering(trace, trace.rows[name], split.group, index)
                 directions[name] = _taken(directions[name], taken.places, 0, taken.factor(sign))
         for consumer in split.group.consumers:
             if consumer.name in directions:
-                taken = _gathering(trace, trace.columns[consumer.name], split.group, index)
+                taken = gathering(trace, trace.columns[consumer.name], split.group, index)
                 direction = directions[consumer.name]
                 directions[consumer.name] = _taken(direction, taken.places, 1, taken.factor(factor))
         take_channels(trace, split.group, index, factor, state)
@@ -287,7 +287,7 @@ def add_channels(
     }
     for consumer in group.consumers:
         if consumer.name in added:  # its new filters do not read the new channels either
-            columns = _gathering(trace, trace.columns[consumer.name], group, index)
+            columns = gathering(trace, trace.columns[consumer.name], group, index)
             rows = added[consumer.name]
             added[consumer.name] = _taken(rows, columns.places, 1, columns.factor(present))
     take_channels(trace, group, index, present, state, column_momentum_factor=present)

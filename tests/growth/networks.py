@@ -4,7 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgegrow.growth.eigenpairs import lanczos
+from edgegrow.growth.groups import trace
+from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.nets import load_net
+from edgegrow.training import generator
 
 INPUTS = {
     "mlp": (1, 8, 8),
@@ -50,3 +54,14 @@ def loss(module, x, y):
     module.eval()
     with torch.no_grad():
         return F.cross_entropy(module(x).double(), y).item()
+
+
+def scored(name, data, n=400, make_smooth=True, products=12):
+    """Train briefly, and score every channel: ``(module, operator, indices, (x, y))``."""
+    module = smooth(build(name)) if make_smooth else build(name)
+    x, y = samples(name, data, n)
+    fit(module, x, y)
+    module.eval()
+    traced = trace(module, INPUTS[name])
+    operator = SplittingOperator(traced, [(x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])])
+    return module, operator, lanczos(operator, products, generator(0)), (x, y)

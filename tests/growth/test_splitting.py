@@ -9,25 +9,15 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from edgegrow.config import GrowConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth import kinks, splitting
+from edgegrow.growth.eigenpairs import exact_matrices, lanczos
 from edgegrow.growth.groups import trace
-from edgegrow.growth.splitting import SplittingOperator, exact_indices, exact_matrices, lanczos
+from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.growth.surgery import ChannelSplit, split_channels
 from edgegrow.training import generator
 
-from .networks import INPUTS, build, fit, loss, samples, smooth
-
-
-def scored(name, data, n=400, make_smooth=True, products=12):
-    module = smooth(build(name)) if make_smooth else build(name)
-    x, y = samples(name, data, n)
-    fit(module, x, y)
-    module.eval()
-    traced = trace(module, INPUTS[name])
-    operator = SplittingOperator(traced, [(x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])])
-    return module, operator, lanczos(operator, products, generator(0)), (x, y)
+from .networks import INPUTS, build, fit, loss, samples, scored
 
 
 def split_one(module, name, group_number, index, channel, step):
@@ -181,41 +171,6 @@ def test_relu_curvature_is_of_the_right_size(digits):
         after = loss(split_one(module, "dscnn", number, index, channel, 0.1), x, y)
         ratios.append((after - before) / (0.5 * 0.1**2 * index.eigenvalues[channel].item()))
     assert 0.3 < median(ratios) < 2.0
-
-
-@pytest.mark.parametrize("name", ["conv1d", "dscnn"])
-def test_lanczos_agrees_with_the_exact_decomposition(name, digits):
-    _, operator, indices, _ = scored(name, digits, make_smooth=False, products=24)
-    for found, exact in zip(indices, exact_indices(operator), strict=True):
-        torch.testing.assert_close(found.eigenvalues, exact.eigenvalues, rtol=0.02, atol=1e-6)
-        # The vector belongs to the value: its Rayleigh quotient is the eigenvalue.
-    images = operator([index.directions for index in indices])
-    for index, image in zip(indices, images, strict=True):
-        torch.testing.assert_close((index.directions * image).sum(1), index.eigenvalues, rtol=0.02, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["mlp", "conv1d", "dscnn"])
-def test_lanczos_as_growth_runs_it_finds_nearly_all_of_the_gain(name, digits):
-    _, operator, indices, _ = scored(name, digits, make_smooth=False, products=GrowConfig().products)
-    found = torch.cat([index.eigenvalues for index in indices])
-    exact = torch.cat([index.eigenvalues for index in exact_indices(operator)])
-    assert (found >= exact - 1e-6 - 1e-3 * exact.abs()).all()  # a Rayleigh quotient is never below
-    assert found.clamp(max=0).sum() / exact.clamp(max=0).sum() > 0.98
-    assert ((found - exact) / exact.abs()).median() < 0.02
-
-
-def test_lanczos_is_exact_where_the_space_is_exhausted(digits):
-    """A channel of d parameters has d eigenvalues: more products change nothing and break nothing."""
-    x, y = samples("mlp", digits, 200)
-    module = nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 3), nn.Tanh(), nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 10)
-    )
-    fit(module, x, y)
-    operator = SplittingOperator(trace(module, (1, 8, 8)), [(x, y)])
-    small = lanczos(operator, 12, generator(0))[1]
-    assert small.directions.shape == (4, 3)
-    exact = exact_indices(operator)[1]
-    torch.testing.assert_close(small.eigenvalues, exact.eigenvalues, rtol=1e-3, atol=1e-7)
 
 
 def test_splitting_matrices_are_symmetric_and_equal_the_papers_formula(digits):

@@ -1,0 +1,100 @@
+"""Moves of several kinds made at once: the network at step zero, and the direction to go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.moves.copies import Copies
+from edgegrow.growth.moves.deepen import Deepening
+from edgegrow.growth.moves.insertion import Insertion, insert_block, last_norm
+from edgegrow.growth.moves.neurons import Neuron
+from edgegrow.growth.moves.placement import Placement, weight_of
+from edgegrow.growth.moves.protocol import Move
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What is left of moves when they are made.
+
+    Attributes
+    ----------
+    trace : NetworkTrace
+        The grown network; its function is that from before.
+    directions : dict
+        For every parameter concerned, in its new shape, what is to be added to it, times a step.
+    insertions : tuple of Insertion
+        Blocks that were inserted, in order: records for `edgegrow.growth.moves.insertion.replay`.
+    """
+
+    trace: NetworkTrace
+    directions: dict[nn.Parameter, torch.Tensor]
+    insertions: tuple[Insertion, ...]
+
+
+@torch.no_grad()
+def apply(
+    trace: NetworkTrace,
+    moves: Sequence[Move],
+    generator: torch.Generator,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Applied:
+    """Make moves at step zero: the function stays as it is.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        The network that the moves were offered for, or a copy; changed in place.
+    moves : sequence of Move
+        At most one that copies each channel, and one block behind each node.
+    generator : torch.Generator
+        For filters that moves leave open, as those of a new channel in a block that is new as well.
+    optimizer : torch.optim.Optimizer, optional
+        Its state is carried along, and parameters of inserted blocks join those of their kind.
+
+    Returns
+    -------
+    Applied
+        To be read instead of `trace` from then on.
+
+    Raises
+    ------
+    ValueError
+        If two moves copy the same channel, or a move is of no known class.
+    """
+    deeper = [move for move in moves if isinstance(move, Deepening)]
+    wider = [move for move in moves if isinstance(move, (Copies, Neuron))]
+    if len(deeper) + len(wider) < len(moves):
+        raise ValueError("moves: one is neither copies, nor a neuron, nor a block")
+    order = {node.name: number for number, node in enumerate(trace.graph.graph.nodes)}
+    # From the last place to the first, so that the names of the nodes before stay as they are.
+    deeper.sort(key=lambda move: order[move.insertion.after], reverse=True)
+    scales: list[tuple[nn.Parameter, torch.Tensor]] = []
+    for move in deeper:
+        block = deepcopy(move.block).train(trace.graph.training)
+        trace = insert_block(trace, move.insertion, block)
+        scales.append((last_norm(block).weight, move.scales))
+        if optimizer is not None:
+            _adopt(optimizer, block)
+    placement = Placement(trace, wider, generator, None if optimizer is None else optimizer.state)
+    placement.place_neurons(wider)
+    directions: dict[nn.Parameter, torch.Tensor] = {
+        weight_of(trace, name): laid for name, laid in placement.directions(wider).items()
+    }
+    norm_of = {trace.module(layer.norm).weight: layer.shape.name for layer in trace.layers if layer.norm}
+    for scale, direction in scales:
+        directions[scale] = placement.follow_rows(norm_of[scale], direction)
+    return Applied(trace, directions, tuple(move.insertion for move in deeper))
+
+
+def _adopt(optimizer: torch.optim.Optimizer, block: nn.Module) -> None:
+    """Give an optimiser a block's parameters: matrices beside its matrices, vectors beside its vectors."""
+    for parameter in block.parameters():
+        matrix = parameter.ndim > 1
+        alike = [g for g in optimizer.param_groups if any((p.ndim > 1) == matrix for p in g["params"])]
+        (alike or optimizer.param_groups)[0]["params"].append(parameter)

@@ -1,0 +1,236 @@
+"""Residual blocks put into a traced network, and records of them from which they can be put in again.
+
+A block adds to a tensor ``x`` a function of it, ``x + f(x)``; the last batch norm of ``f`` scales by zero at
+first, so that nothing changes. Its two forms are made of what tiny networks are made of, and fold into
+convolutions and an addition on the device.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any, Literal, cast
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from edgegrow.cost.layers import LayerShape
+from edgegrow.errors import InputError
+from edgegrow.growth.channels import Layer, Piece
+from edgegrow.growth.groups import NetworkTrace, retrace
+
+Form = Literal["separable", "plain"]
+"""``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm. ``plain``: 3x3 (or linear), batch norm."""
+
+PREFIX = "inserted"
+"""Inserted blocks are submodules of the network named so, and numbered from 1 in the order of insertion."""
+
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Tanh)
+_ACTIVATION_CALLS = {F.relu, torch.relu, F.relu6, F.silu, F.gelu, torch.tanh, "relu"}
+_ADDITIONS = {operator.add, operator.iadd, torch.add}
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Where a block comes, and of which form it is.
+
+    Attributes
+    ----------
+    after : str
+        Name of the node of the graph, as it was then, whose output the block reads and adds to.
+    form : str
+        See `Form`.
+    """
+
+    after: str
+    form: Form
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as plain values, which `replay` reads back."""
+        return asdict(self)
+
+
+def make_block(form: Form, channels: int, rank: int) -> nn.Sequential:
+    """Make a block for tensors of this rank, ``(n, c)``, ``(n, c, length)`` or ``(n, c, h, w)``.
+
+    Its last batch norm has scale and shift zero.
+    """
+    conv = {3: nn.Conv1d, 4: nn.Conv2d}.get(rank)
+    norm = nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d
+    layers: list[tuple[str, nn.Module]]
+    if conv is None:
+        layers = [("linear", nn.Linear(channels, channels, bias=False))]
+    elif form == "plain":
+        layers = [("conv", conv(channels, channels, 3, padding=1, bias=False))]
+    else:
+        layers = [
+            ("depthwise", conv(channels, channels, 3, padding=1, groups=channels, bias=False)),
+            ("depthwise_norm", norm(channels)),
+            ("relu", nn.ReLU()),
+            ("pointwise", conv(channels, channels, 1, bias=False)),
+        ]
+    last = norm(channels)
+    nn.init.zeros_(last.weight)
+    return nn.Sequential(OrderedDict([*layers, ("norm", last)]))
+
+
+def last_norm(block: nn.Sequential) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    """Return the batch norm whose scale lets a block have an effect."""
+    return cast("nn.BatchNorm1d | nn.BatchNorm2d", block[-1])
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place for a block.
+
+    Attributes
+    ----------
+    insertion : Insertion
+        The block's record.
+    group : str
+        Name of the group whose channels are there.
+    size : tuple of int
+        ``(h, w)``, ``(length,)`` or ``()``.
+    """
+
+    insertion: Insertion
+    group: str
+    size: tuple[int, ...]
+
+
+def find_places(network: NetworkTrace) -> list[Place]:
+    """Find where blocks can be put: behind every activation that ends a block of the network.
+
+    That is one that acts on a layer's output, its batch norm between or not, or on a residual sum; not one
+    inside a separable block, behind its depthwise layer. Maps must have more than one position, for a 3x3
+    kernel to see something. The block is separable where the layer is 1x1 or a depthwise layer follows.
+    """
+    layers = {layer.shape.name: layer for layer in network.layers}
+    growable = {group.name: group for group in network.growable}
+    places = []
+    for node in network.graph.graph.nodes:
+        if not _is_activation(network, node):
+            continue
+        layer = _maker(network, layers, node.args[0])
+        size = tuple(node.meta["tensor_meta"].shape[2:])
+        if layer is None or layer.shape.depthwise or 1 in size or len(layer.makes) > 1:
+            continue
+        if layer.shape.linear != (not size):  # a linear layer on the last of several dimensions
+            continue
+        (piece,) = layer.makes
+        if piece.group not in growable or piece.columns > 1:
+            continue
+        pointwise = len(size) > 0 and layer.shape.taps == 1
+        separable = pointwise or bool(growable[piece.group].depthwise)
+        places.append(Place(Insertion(node.name, "separable" if separable else "plain"), piece.group, size))
+    return places
+
+
+def _is_activation(network: NetworkTrace, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return isinstance(network.module(str(node.target)), _ACTIVATIONS)
+    return node.op in ("call_function", "call_method") and node.target in _ACTIVATION_CALLS
+
+
+def _maker(network: NetworkTrace, layers: Mapping[str, Layer], node: fx.Node) -> Layer | None:
+    """Find the layer that a tensor comes from, through its batch norm and additions."""
+    while True:
+        if node.op == "call_module":
+            name = str(node.target)
+            if name in layers:
+                return layers[name]
+            if not isinstance(network.module(name), (nn.BatchNorm1d, nn.BatchNorm2d)):
+                return None
+        elif node.target not in _ADDITIONS:
+            return None
+        node = node.all_input_nodes[0]
+
+
+def fresh_block(network: NetworkTrace, place: Place) -> nn.Sequential:
+    """Make a block that fits, at the network's present widths and in its precision."""
+    parameter = next(network.graph.parameters())
+    block = make_block(place.insertion.form, network.widths()[place.group], 2 + len(place.size))
+    return block.to(parameter).train(network.graph.training)
+
+
+def insert_block(network: NetworkTrace, insertion: Insertion, block: nn.Sequential) -> NetworkTrace:
+    """Put a block into a network; its modules become the network's.
+
+    Parameters
+    ----------
+    network : NetworkTrace
+        The network; its graph is changed, and traced again.
+    insertion : Insertion
+        Where; a place that `find_places` names.
+    block : nn.Sequential
+        As `fresh_block` makes it.
+
+    Returns
+    -------
+    NetworkTrace
+        The deeper network. Names of groups stay.
+    """
+    module, graph = network.graph, network.graph.graph
+    (place,) = (node for node in graph.nodes if node.name == insertion.after)
+    number = 1 + sum(name.startswith(PREFIX) for name, _ in module.named_children())
+    module.add_submodule(f"{PREFIX}{number}", block)
+    readers, last = list(place.users), place
+    for name, _ in block.named_children():
+        with graph.inserting_after(last):
+            last = graph.call_module(f"{PREFIX}{number}.{name}", (last,))
+    with graph.inserting_after(last):
+        total = graph.call_function(operator.add, (place, last))
+    for reader in readers:
+        reader.replace_input_with(place, total)
+    graph.lint()
+    module.recompile()
+    inputs = [tuple(n.meta["tensor_meta"].shape[1:]) for n in graph.nodes if n.op == "placeholder"]
+    return retrace(module, inputs)
+
+
+def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> NetworkTrace:
+    """Insert fresh blocks as `Insertion.to_json` recorded them, in order; weights are loaded afterwards.
+
+    Parameters
+    ----------
+    network : NetworkTrace
+        As it was before all of them, at whatever widths.
+    records : iterable of mapping
+        The records.
+
+    Returns
+    -------
+    NetworkTrace
+        With the same names of modules and groups as the recorded one.
+
+    Raises
+    ------
+    InputError
+        If a record is not one of this network's.
+    """
+    for record in records:
+        places = {place.insertion: place for place in find_places(network)}
+        found = next((place for made, place in places.items() if made.to_json() == dict(record)), None)
+        if found is None:
+            raise InputError(
+                f"insertion {dict(record)}: the network has no such place: take the record of this network"
+            )
+        network = insert_block(network, found.insertion, fresh_block(network, found))
+    return network
+
+
+def block_layers(place: Place, block: nn.Sequential) -> Iterator[Layer]:
+    """List a block's layers as a trace of the deeper network would, by provisional names."""
+    for name, module in block.named_children():
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            weight = module.weight
+            groups = 1 if isinstance(module, nn.Linear) else module.groups
+            shape = LayerShape(
+                f"{place.insertion.after}+{name}", len(weight), len(weight), weight[0, 0].numel(),
+                prod(place.size), name == "depthwise", isinstance(module, nn.Linear), groups,
+            )  # fmt: skip
+            yield Layer(shape, (Piece(place.group),), (Piece(place.group),))
