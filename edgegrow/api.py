@@ -118,7 +118,7 @@ def export(
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
-    return setting.deliver(setting.example, destination, chosen, library)
+    return setting.deliver(setting.finisher(setting.example, checkpoint), destination, chosen, library)
 
 
 def open_run(path: Path) -> Run:

@@ -61,6 +61,7 @@ def grow(
     epochs: Annotated[
         float | None, typer.Option(help="All training, in epochs of the final network.")
     ] = None,
+    qat: Annotated[int | None, typer.Option(help="Quantization-aware epochs at the end, on top.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue an interrupted run folder.")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="section.key=value, e.g. train.lr=0.05.")
@@ -80,6 +81,7 @@ def grow(
         "budget": Budget.parse(budget).limits if budget is not None else None,
         "seed": seed,
         "train.epochs": epochs,
+        "quantize.qat_epochs": qat,
     }
     if resume is not None:
         given = [key for key, value in values.items() if value is not None]

@@ -97,7 +97,7 @@ class TrainConfig(_Frozen):
     ----------
     epochs : float, optional
         Total training, growth and its scoring included, in units of one epoch of the *final* network. Unset:
-        20, or as many as give 6,000 steps, whichever is more.
+        20, or as many as give 6,000 steps, whichever is more. Quantization-aware epochs come on top.
     batch_size, lr, momentum, weight_decay
         Of SGD with Nesterov momentum; ``lr`` is the peak.
     augment : bool
@@ -156,9 +156,19 @@ class GrowConfig(_Frozen):
 
 
 class QuantizeConfig(_Frozen):
-    """Post-training quantization: how many training samples ranges are taken from."""
+    """How the trained network is quantized.
+
+    Attributes
+    ----------
+    calibration_samples : int
+        Training samples that the ranges of activations are taken from.
+    qat_epochs : int
+        Epochs of quantization-aware training after all other training. They help where quantization costs
+        accuracy, which that of the built-in networks hardly does (docs/results/qat.md).
+    """
 
     calibration_samples: int = Field(512, ge=1)
+    qat_epochs: int = Field(0, ge=0, le=10_000)
 
 
 class MeasureConfig(_Frozen):

@@ -17,7 +17,8 @@ from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.graph import Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
-from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.qat import FakeQuantized
+from edgegrow.deploy.quantize import calibrate, quantize
 from edgegrow.deploy.tflite import tflite_bytes, write_tflite
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
@@ -42,11 +43,14 @@ class Delivery:
         Its quantized graph, which every artifact is written from.
     files : dict
         ``{format: path}`` of the artifacts.
+    qat_epochs : int
+        Epochs of quantization-aware training that the graph has had and the float network has not.
     """
 
     trace: NetworkTrace
     graph: Graph
     files: dict[str, Path]
+    qat_epochs: int = 0
 
 
 def formats_of(target: Target) -> tuple[str, ...]:
@@ -111,41 +115,54 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
     return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)), others)
 
 
+def calibrated(trace: NetworkTrace, data: Dataset, samples: int) -> FakeQuantized:
+    """Quantize a trained network, its ranges calibrated on samples of the training split.
+
+    Its ``graph()`` can be deployed as it is, or after quantization-aware training
+    (`edgegrow.finishing.finish`).
+
+    Raises
+    ------
+    InputError
+        If the network cannot be deployed.
+    """
+    float_graph = lower(trace.graph, data.input_shape)
+    return FakeQuantized(float_graph, calibrate(float_graph, data.calibration(samples)))
+
+
 def deliver(
     trace: NetworkTrace,
-    data: Dataset,
+    graph: Graph,
     folder: Path,
     formats: Sequence[str],
     target: Target,
-    calibration_samples: int,
     library: CmsisKernels | None = None,
+    qat_epochs: int = 0,
 ) -> Delivery:
-    """Quantize a network and write its artifacts as ``model.FORMAT``, the C package as the folder ``c``.
+    """Write a network's artifacts as ``model.FORMAT``, the C package as the folder ``c``.
 
     Parameters
     ----------
     trace : NetworkTrace
         The trained network.
-    data : Dataset
-        Ranges are calibrated on samples of its training split.
+    graph : Graph
+        Its quantized graph.
     folder : Path
         Where the artifacts go; it exists.
     formats : sequence of str
         Of `EXPORTED`.
     target : Target
         Decides the type of the ``.onnx`` activations.
-    calibration_samples : int
-        How many samples to calibrate on.
     library : CmsisKernels, optional
         Computes what it can in the C package, instead of our kernels.
+    qat_epochs : int
+        Epochs of quantization-aware training that the graph has had.
 
     Raises
     ------
     InputError
         If the network cannot be deployed, or the folder cannot be written.
     """
-    float_graph = lower(trace.graph, data.input_shape)
-    graph = quantize(float_graph, data.calibration(calibration_samples))
     files = {}
     for item in formats:
         path = files[item] = folder / ("c" if item == "c" else f"model.{item}")
@@ -155,4 +172,4 @@ def deliver(
             write_onnx(graph, path, onnx_activations(target))
         else:
             write_c(graph, path, library)
-    return Delivery(trace, graph, files)
+    return Delivery(trace, graph, files, qat_epochs)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Progress
@@ -28,6 +29,11 @@ class Journal:
             self.listener.detail(
                 f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
             )
+        elif event == "qat":
+            self.listener.say(
+                f"quantization-aware training: {values['epochs']} epochs; quantized without, validation "
+                f"{100 * values['validation_accuracy']:.2f} %, loss {values['validation_loss']:.4f}"
+            )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
             self.listener.say(
@@ -36,9 +42,15 @@ class Journal:
                 f"(predicted change {values['predicted_loss_change']:+.4f}), widths {widths}"
             )
 
-    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
-        """Keep a checkpoint."""
-        self.folder.save_checkpoint(progress, trace, optimizer)
+    def checkpoint(
+        self,
+        progress: Progress,
+        trace: NetworkTrace,
+        optimizer: torch.optim.Optimizer,
+        qat: nn.Module | None = None,
+    ) -> None:
+        """Keep a checkpoint, with the network of quantization-aware training once that has begun."""
+        self.folder.save_checkpoint(progress, trace, optimizer, qat)
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
         """Show an optimiser step."""

@@ -70,6 +70,7 @@ def _count(delivery: Delivery, data: Dataset, threads: int) -> tuple[Measurement
     test = data.test
     samples = f"{len(test)} test samples"
     float_accuracy = evaluate(delivery.trace.graph, test)[1]
+    before = f", before {delivery.qat_epochs} quantization-aware epochs" if delivery.qat_epochs else ""
     simulated = accuracy(simulated_logits(delivery.graph, test.x), test)
     torch_identity = Identity(runtime="torch", version=torch.__version__.split("+")[0], threads=threads)
     own_identity = Identity(runtime="edgegrow", version=__version__)
@@ -78,7 +79,7 @@ def _count(delivery: Delivery, data: Dataset, threads: int) -> tuple[Measurement
     checked = fvcore_macs(delivery.trace.graph, data.input_shape)
     return (
         Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
-                    identity=torch_identity, method=samples),
+                    identity=torch_identity, method=samples + before),
         Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
                     identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic"),
         Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
 from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
@@ -36,6 +37,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step": int, "splits": dict, "widths": dict, "step_size": _NUMBER,
         "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
     },
+    "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip
 """Kinds of events -> what those who read the history rely on."""
@@ -52,7 +54,8 @@ class Checkpoint:
     widths : dict
         ``{group name: channels}``.
     tensors : dict
-        ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's.
+        ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's; ``qat_model.NAME`` and
+        ``qat_momentum.NAME`` the same of quantization-aware training, once it has begun.
     history_bytes : int
         Length of the history at that moment.
     """
@@ -73,15 +76,32 @@ class Checkpoint:
         if set(trace.widths()) != set(self.widths):
             raise InputError("checkpoint: the net has other channel groups now: its code has changed")
         resize(trace, self.widths)
-        model = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        self._restore("", trace.graph, optimizer)
+
+    def restore_qat(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Give the network of quantization-aware training, and its optimiser, the state of its last epoch.
+
+        Nothing is changed where the checkpoint is from before its first.
+
+        Raises
+        ------
+        InputError
+            If the network is not the one that the checkpoint was taken of.
+        """
+        if self.progress.qat_epochs:
+            self._restore("qat_", module, optimizer)
+
+    def _restore(self, of: str, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+        prefix = f"{of}model."
+        state = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
         try:
-            trace.graph.load_state_dict(model)
+            module.load_state_dict(state)
         except RuntimeError as error:
             first = str(error).splitlines()[-1].strip()
             raise InputError(f"checkpoint: it does not fit the network: {first}") from error
         if optimizer is not None:
-            for name, parameter in trace.graph.named_parameters():
-                if (momentum := self.tensors.get(f"momentum.{name}")) is not None:
+            for name, parameter in module.named_parameters():
+                if (momentum := self.tensors.get(f"{of}momentum.{name}")) is not None:
                     optimizer.state[parameter]["momentum_buffer"] = momentum.clone()
 
 
@@ -196,14 +216,19 @@ class RunFolder:
                 yield entry
 
     def save_checkpoint(
-        self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer
+        self,
+        progress: Progress,
+        trace: NetworkTrace,
+        optimizer: torch.optim.Optimizer,
+        qat: nn.Module | None = None,
     ) -> None:
-        """Write a checkpoint: the weights first, then the JSON that vouches for them."""
-        tensors = {f"model.{k}": v.contiguous() for k, v in trace.graph.state_dict().items()}
-        for name, parameter in trace.graph.named_parameters():
-            momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum.contiguous()
+        """Write a checkpoint: the weights first, then the JSON that vouches for them.
+
+        During quantization-aware training, whose network is ``qat``, the optimiser is that one's.
+        """
+        tensors = _tensors("", trace.graph, optimizer)
+        if qat is not None:
+            tensors |= _tensors("qat_", qat, optimizer)
         self.checkpoints.mkdir(exist_ok=True)
         number = 1 + max((int(file.stem) for file in self._checkpoint_files()), default=0)
         content = save(tensors)
@@ -257,6 +282,16 @@ class RunFolder:
 
     def _checkpoint_files(self) -> list[Path]:
         return sorted(self.checkpoints.glob("[0-9][0-9][0-9][0-9]*.json"))
+
+
+def _tensors(of: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """State of a module, and of the optimiser where it is over the module's parameters."""
+    tensors = {f"{of}model.{k}": v.contiguous() for k, v in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"{of}momentum.{name}"] = momentum.contiguous()
+    return tensors
 
 
 def _digest(description: Mapping[str, Any]) -> str:

@@ -12,10 +12,12 @@ from edgegrow.cost.microcontroller import check_predictable
 from edgegrow.cost.model import PREDICTED, LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
-from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, deliver, flash_model, formats_of
+from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, calibrated, deliver, flash_model, formats_of
 from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.lower import lower
+from edgegrow.deploy.qat import check_trainable
 from edgegrow.errors import InputError
+from edgegrow.finishing import Finisher
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.progress import Progress
@@ -27,7 +29,7 @@ from edgegrow.nets import load_net
 from edgegrow.pricing import board_costs, host_costs
 from edgegrow.profiling import profile_delivery
 from edgegrow.result import Run, write_profiles
-from edgegrow.run import RunFolder
+from edgegrow.run import Checkpoint, RunFolder
 from edgegrow.targets import Target, load_target
 from edgegrow.training import deterministic
 
@@ -72,6 +74,8 @@ class Setting:
         shape, classes = self.data.input_shape, self.data.classes
         self.example = build_network(self.net, shape, classes, config.net.widths, config.seed)
         self.float_graph = lower(self.example.graph, shape)  # what cannot be deployed is named now
+        if config.quantize.qat_epochs:
+            check_trainable(self.float_graph)
         self.train_config = config.train
         if config.train.epochs is None:
             steps = max(1, len(self.data.train) // config.train.batch_size)
@@ -119,6 +123,7 @@ class Setting:
     def complete(self, folder: RunFolder) -> Run:
         """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""
         config = self.config
+        journal = Journal(folder, self.listener)
         grower = Grower(
             self.seed,
             self.data,
@@ -127,7 +132,7 @@ class Setting:
             self.train_config,
             config.grow,
             config.seed,
-            Journal(folder, self.listener),
+            journal,
         )
         progress = Progress()
         checkpoint = folder.load_checkpoint()
@@ -136,7 +141,9 @@ class Setting:
             folder.rewind(checkpoint)
             progress = checkpoint.progress
         grower.run(progress)
-        delivery = self.deliver(self.seed, folder.path, formats_of(self.target))
+        finisher = self.finisher(self.seed, checkpoint)
+        finisher.run(progress, grower.batches, journal)
+        delivery = self.deliver(finisher, folder.path, formats_of(self.target))
         profiles = profile_delivery(
             delivery, self.data, self.target, config.measure, config.train.threads, self.listener
         )
@@ -147,16 +154,25 @@ class Setting:
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
 
+    def finisher(self, trace: NetworkTrace, checkpoint: Checkpoint | None = None) -> Finisher:
+        """Quantize a trained network; its quantization-aware training is where the checkpoint has left it."""
+        config = self.config
+        network = calibrated(trace, self.data, config.quantize.calibration_samples)
+        finisher = Finisher(trace, network, self.data, config.train, config.quantize.qat_epochs, config.seed)
+        if checkpoint is not None:
+            finisher.restore(checkpoint)
+        return finisher
+
     def deliver(
         self,
-        trace: NetworkTrace,
+        finisher: Finisher,
         folder: Path,
         formats: Sequence[str],
         library: CmsisKernels | None = None,
     ) -> Delivery:
-        """Quantize a network and write its artifacts; see `edgegrow.delivery.deliver`."""
-        samples = self.config.quantize.calibration_samples
-        return deliver(trace, self.data, folder, formats, self.target, samples, library)
+        """Write the artifacts of a quantized network; see `edgegrow.delivery.deliver`."""
+        graph = finisher.network.graph()
+        return deliver(finisher.trace, graph, folder, formats, self.target, library, finisher.taken)
 
 
 def _with_memory(limits: Mapping[str, float], target: Target) -> dict[str, float]:

@@ -12,7 +12,7 @@ from math import frexp, prod
 import numpy as np
 
 from edgegrow.deploy.foreign import HardSwish, Logistic, Mean, Mul, Relu, Softmax
-from edgegrow.deploy.operators import Add, Array, Operator, Pool, Weighted
+from edgegrow.deploy.operators import Add, Array, Operator, Weighted
 
 ADD_SHIFT = 20
 """Bits by which `Add` widens its inputs."""
@@ -72,13 +72,12 @@ def rescaling(op: Mul | Relu | Mean) -> tuple[int, int]:
     return (fraction << room) // op.count, shift - room
 
 
-def clamp_limits(op: Weighted | Add | Pool | Mul | Relu | Mean) -> tuple[int, int]:
-    """Least and greatest int8 output that the fused activation allows; `Mean` has none."""
-    if isinstance(op, Mean):
-        return -128, 127
+def clamp_limits(op: Operator) -> tuple[int, int]:
+    """Least and greatest int8 output that the fused activation allows, where the operator has one."""
     zero_point = op.output.zero_point
-    low = -128 if op.activation == "none" else max(-128, zero_point)
-    if op.activation != "relu6":
+    activation = getattr(op, "activation", "none")
+    low = -128 if activation == "none" else max(-128, zero_point)
+    if activation != "relu6":
         return low, 127
     return low, min(127, zero_point + int(np.floor(np.float32(6) / np.float32(op.output.scale) + 0.5)))
 

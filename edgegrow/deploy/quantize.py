@@ -6,6 +6,7 @@ Ranges are minima and maxima: a moving average clips, and costs a tenth of the a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +37,12 @@ _FINEST_RELU6 = 2.0**-28
 
 
 def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
-    """Choose scales and round weights.
+    """Choose scales and round weights; see `calibrate` and `quantize_within`."""
+    return quantize_within(float_graph, calibrate(float_graph, calibration))
+
+
+def quantize_within(float_graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> Graph:
+    """Choose scales that suit the ranges of activations, and round weights.
 
     Activations are asymmetric int8 whose range contains 0; weights are symmetric int8 within -127..127, one
     scale an output channel (one for all in `FullyConnected`, which older kernels need); biases are int32.
@@ -44,8 +50,8 @@ def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
     Parameters
     ----------
     float_graph : FloatGraph
-    calibration : ndarray
-        A few hundred representative samples, ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``.
+    ranges : mapping
+        Name of every tensor to ``(low, high)``, which contains 0, as `calibrate` finds them.
 
     Returns
     -------
@@ -54,10 +60,8 @@ def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
     Raises
     ------
     InputError
-        If there are no samples, they have another shape than the graph's input, or a value on the way is not
-        finite.
+        If a weight is not finite, or a layer's sums do not fit 32 bits.
     """
-    ranges = _ranges(float_graph, calibration)
     low, high = ranges[float_graph.input.name]
     network_input = _quantized(float_graph.input, low, high, 0.0)
     tensors = {network_input.name: network_input}
@@ -82,8 +86,21 @@ def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
     return Graph(network_input, tensors[float_graph.output.name], tuple(operators))
 
 
-def _ranges(graph: FloatGraph, calibration: Array) -> dict[str, tuple[float, float]]:
-    """Find minimum and maximum of every tensor, by name, with the weaker of two summands widened."""
+def calibrate(graph: FloatGraph, calibration: Array) -> dict[str, tuple[float, float]]:
+    """Find minimum and maximum of every tensor, by name, with the weaker of two summands widened.
+
+    Parameters
+    ----------
+    graph : FloatGraph
+    calibration : ndarray
+        A few hundred representative samples, ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``.
+
+    Raises
+    ------
+    InputError
+        If there are no samples, they have another shape than the graph's input, or a value on the way is not
+        finite.
+    """
     if len(calibration) == 0:
         raise InputError("calibration: there are no samples: give it some of the training data")
     ranges = dict.fromkeys((tensor.name for tensor in graph.tensors), (0.0, 0.0))

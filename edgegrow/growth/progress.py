@@ -25,6 +25,8 @@ class Progress:
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
         Multiply-accumulates spent on training, scoring and line searches so far.
+    qat_epochs : int
+        Epochs of quantization-aware training taken, after the growth.
     filter_norms : dict
         Norm of fresh filters of each layer, which grown ones are rescaled to.
     learnt : dict
@@ -36,6 +38,7 @@ class Progress:
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0
+    qat_epochs: int = 0
     filter_norms: dict[str, float] = field(default_factory=dict)
     learnt: dict[str, Any] = field(default_factory=dict)
 
