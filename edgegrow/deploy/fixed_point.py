@@ -11,7 +11,8 @@ from math import frexp, prod
 
 import numpy as np
 
-from edgegrow.deploy.foreign import HardSwish, Logistic, Mean, Mul, Relu, Softmax
+from edgegrow.deploy.elementwise import HardSwish, Logistic, Mul, Relu, Tanh
+from edgegrow.deploy.foreign import Mean, Softmax
 from edgegrow.deploy.operators import Add, Array, Operator, Pool, Weighted
 
 ADD_SHIFT = 20
@@ -110,7 +111,7 @@ def overflow(op: Operator) -> str | None:
             if op.output.shape[-1] >= 2**12:
                 return "its sums can overflow 32 bits: give it fewer than 4096 inputs a row"
             fits = 2**-25 <= source * op.beta <= 16
-        case Logistic():
+        case Logistic() | Tanh():
             fits = 2**-25 <= source <= 8
         case HardSwish():
             fits = source < 512 and bool(np.float32(source) / np.float32(128) < np.float32(out))
