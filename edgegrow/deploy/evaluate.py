@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from edgegrow.deploy.graph import (
     Reshape,
     Tanh,
     UpsampleNearest2D,
+    Weighted,
     channels_last,
 )
+from edgegrow.errors import UnsupportedError
 
 _BATCH = 64  # samples at a time: their maps stay in the cache
 
@@ -57,7 +59,8 @@ def activations(graph: FloatGraph, x: Array) -> Iterator[dict[str, torch.Tensor]
         values = {graph.input.name: batch}
         with torch.no_grad():
             for op in graph.operators:
-                values[op.output.name] = _run(op, [values[tensor.name] for tensor in op.inputs])
+                inputs = [values[tensor.name] for tensor in op.inputs]
+                values[op.output.name] = compute(op, inputs, *parameters(op))
         yield values
 
 
@@ -67,22 +70,47 @@ def evaluate(graph: FloatGraph, x: Array) -> Array:
     return torch.cat(outputs).numpy()
 
 
-def _run(op: Operator, inputs: list[torch.Tensor]) -> torch.Tensor:
+def parameters(op: Operator) -> tuple[torch.Tensor, ...]:
+    """Weight and bias of an operator, nothing for one without; they share the graph's memory."""
+    return (torch.from_numpy(op.weight), torch.from_numpy(op.bias)) if isinstance(op, Weighted) else ()
+
+
+def compute(
+    op: Operator,
+    inputs: Sequence[torch.Tensor],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute one operator in float; gradients flow to its inputs, weight and bias.
+
+    Parameters
+    ----------
+    op : Operator
+    inputs : sequence of Tensor
+        Values ``(n, h, w, c)`` or ``(n, features)`` of its inputs.
+    weight, bias : Tensor, optional
+        Of an operator that has them, in its layout; they take the place of its own.
+
+    Raises
+    ------
+    UnsupportedError
+        If it is an operator that no float graph has.
+    """
     x = inputs[0]
     match op:
         case Conv2D() | DepthwiseConv2D():
-            weight = torch.from_numpy(op.weight)
+            assert weight is not None
             depthwise = isinstance(op, DepthwiseConv2D)
-            weight = weight.permute(3, 0, 1, 2) if depthwise else weight.permute(0, 3, 1, 2)
             y = F.conv2d(
                 _padded(x, op.window.pads(x.shape[1:3]), 0.0),
-                weight,
-                torch.from_numpy(op.bias),
+                weight.permute(3, 0, 1, 2) if depthwise else weight.permute(0, 3, 1, 2),
+                bias,
                 op.window.stride,
                 groups=x.shape[3] if depthwise else 1,
             ).permute(0, 2, 3, 1)
         case FullyConnected():
-            y = F.linear(x.flatten(1), torch.from_numpy(op.weight), torch.from_numpy(op.bias))
+            assert weight is not None
+            y = F.linear(x.flatten(1), weight, bias)
         case Add():
             y = x + inputs[1]
         case MaxPool2D(window=window):
@@ -104,13 +132,15 @@ def _run(op: Operator, inputs: list[torch.Tensor]) -> torch.Tensor:
         case HardSwish():
             y = F.hardswish(x)
         case Concatenation(axis=axis):
-            y = torch.cat(inputs, axis)
+            y = torch.cat(list(inputs), axis)
         case Reshape():
             y = x.reshape(len(x), *op.output.shape[1:])
         case UpsampleNearest2D(factor=(vertical, horizontal)):
             y = x.repeat_interleave(vertical, dim=1).repeat_interleave(horizontal, dim=2)
         case _:
-            raise AssertionError(op)
+            raise UnsupportedError(
+                f"operator {op.name}: {type(op).__name__} has no float form: read it from files alone"
+            )
     match getattr(op, "activation", "none"):
         case "relu":
             return y.relu()
