@@ -13,7 +13,7 @@ import numpy as np
 
 from edgegrow.deploy.elementwise import HardSwish, Logistic, Mul, Relu, Tanh
 from edgegrow.deploy.foreign import Mean, Softmax
-from edgegrow.deploy.operators import Add, Array, Operator, Pool, Weighted
+from edgegrow.deploy.operators import Add, Array, Operator, Weighted
 
 ADD_SHIFT = 20
 """Bits by which `Add` widens its inputs."""
@@ -73,13 +73,11 @@ def rescaling(op: Mul | Relu | Mean) -> tuple[int, int]:
     return (fraction << room) // op.count, shift - room
 
 
-def clamp_limits(op: Weighted | Add | Pool | Mul | Relu | Mean) -> tuple[int, int]:
-    """Least and greatest int8 output that the fused activation allows; `Mean` has none."""
-    if isinstance(op, Mean):
-        return -128, 127
-    zero_point = op.output.zero_point
-    low = -128 if op.activation == "none" else max(-128, zero_point)
-    if op.activation != "relu6":
+def clamp_limits(op: Operator) -> tuple[int, int]:
+    """Least and greatest int8 output that the activation allows, if the operator has one."""
+    zero_point, activation = op.output.zero_point, getattr(op, "activation", "none")
+    low = -128 if activation == "none" else max(-128, zero_point)
+    if activation != "relu6":
         return low, 127
     return low, min(127, zero_point + int(np.floor(np.float32(6) / np.float32(op.output.scale) + 0.5)))
 

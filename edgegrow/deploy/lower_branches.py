@@ -119,6 +119,8 @@ class Branches(Lowering):
         """Put tensors one after the other."""
         rank = inputs[0].rank
         dim = call.options % rank
+        if len(inputs) == 1:
+            return self.do_keep(call, inputs[0])
         if dim == 0:
             self.refuse("it concatenates samples", "concatenate along channels, dim=1")
         if rank == 2 and any(prod(x.tensor.shape[1:-1]) > 1 for x in inputs):

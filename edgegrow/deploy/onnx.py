@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgegrow.deploy.fixed_point import clamp_limits
 from edgegrow.deploy.graph import (
     Activation,
     Add,
@@ -98,6 +99,10 @@ class _Writer:
         return helper.make_tensor_value_info(tensor.name, kind, _nchw(tensor.shape))
 
     def operator(self, op: Operator) -> None:
+        low, high = clamp_limits(op)
+        if isinstance(op, Relu) and op.output.scale == op.inputs[0].scale:
+            self.clip(op.inputs[0].name, low, high, op.output.name)
+            return
         # Every reader has its own DequantizeLinear: a shared one hinders fusion.
         inputs = [
             self.node("DequantizeLinear", self.read(op, tensor), *self.quantization(tensor))
@@ -146,8 +151,17 @@ class _Writer:
                 raise UnsupportedError(
                     f"operator {op.name}: {type(op).__name__} cannot be written to ONNX: write a .tflite file"
                 )
-        result = self.activated(result, getattr(op, "activation", "none"))
-        self.node("QuantizeLinear", result, *self.quantization(op.output), output=op.output.name)
+        quantization = self.quantization(op.output)
+        if (low, high) == (-128, 127):
+            result = self.activated(result, getattr(op, "activation", "none"))
+            self.node("QuantizeLinear", result, *quantization, output=op.output.name)
+        else:  # an activation that int8's own limits do not contain would hinder fusion
+            self.clip(self.node("QuantizeLinear", result, *quantization), low, high, op.output.name)
+
+    def clip(self, value: str, low: int, high: int, output: str) -> None:
+        """Clamp a quantized tensor."""
+        limits = (self.constant(np.array(limit + self.offset, self.kind)) for limit in (low, high))
+        self.node("Clip", value, *limits, output=output)
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append a node; returns the name of its output."""

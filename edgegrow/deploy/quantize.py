@@ -106,11 +106,11 @@ class _Steps:
     @classmethod
     def of(cls, graph: FloatGraph, ranges: Mapping[str, Range]) -> _Steps:
         source = shared_quantization(graph)
-        fixed = {source[op.output.name]: op.fixed_quantization for op in graph.operators}
+        fixed = [(source[op.output.name], op.fixed_quantization) for op in graph.operators]
         return cls(
             source,
             join_ranges(graph, source, ranges),
-            {name: assumed for name, assumed in fixed.items() if assumed},
+            {name: assumed for name, assumed in fixed if assumed},
             dict.fromkeys(source.values(), 0.0),
             set(),
             False,
