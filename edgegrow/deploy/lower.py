@@ -9,6 +9,7 @@ the device. Whatever does not fit is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 from torch import nn
@@ -32,7 +33,7 @@ from edgegrow.deploy.layout import (
     sum_pads,
 )
 from edgegrow.deploy.lower_branches import Branches
-from edgegrow.deploy.lowering import Value
+from edgegrow.deploy.lowering import Value, channelwise
 from edgegrow.deploy.trace import Call, Pooling, trace
 
 
@@ -143,13 +144,15 @@ class _Lowering(Branches):
 
     def pool(self, make: type[AveragePool2D | MaxPool2D], x: Value, options: Pooling) -> Value:
         high, wide = axis_pair(options.padding, x.rank, 0)
-        if axis_pair(options.dilation, x.rank, 1) != (1, 1) or (
-            options.padding_counts and (high, wide) != (0, 0)
-        ):
-            self.refuse("dilation, or zeros that count", "use dilation=1, count_include_pad=False")
+        if axis_pair(options.dilation, x.rank, 1) != (1, 1):
+            self.refuse("it is dilated", "use dilation=1")
         size, stride = axis_pair(options.size, x.rank, 1), axis_pair(options.stride, x.rank, 1)
-        pads = ((high, high), (wide, wide))
-        return self.emit(make, x, window=self.window(x, size, stride, pads, zeros=False))
+        window = self.window(x, size, stride, ((high, high), (wide, wide)), zeros=False)
+        if options.padding_counts and (high, wide) != (0, 0):
+            # Zeros that count make it a sum of equal shares; averages on devices leave them out.
+            shares = channelwise(x, np.array([1 / prod(size)]), np.array([0.0]), window=window)
+            return self.emit(DepthwiseConv2D, x, **shares)
+        return self.emit(make, x, window=window)
 
     def do_global(self, call: Call, x: Value) -> Value:
         if axis_pair(call.options, x.rank, 1) != (1, 1):

@@ -28,6 +28,8 @@ from edgegrow.errors import UnsupportedError
 _SPATIAL = {"conv", "pad", "average", "max", "global", "mean", "upsample"}
 """What has no meaning for flattened samples."""
 
+_POINT = Window((1, 1), (1, 1), "VALID")
+
 
 @dataclass(frozen=True)
 class Value:
@@ -160,14 +162,20 @@ class Lowering:
         return self.emit(DepthwiseConv2D, self.as_map(x), **channelwise(x, factor, shift, activation))
 
 
-def channelwise(x: Value, factor: Array, shift: Array, activation: Activation = "none") -> dict[str, Any]:
-    """Fields of a depthwise convolution that multiplies channels and adds to them."""
+def channelwise(
+    x: Value,
+    factor: Array,
+    shift: Array,
+    activation: Activation = "none",
+    window: Window = _POINT,
+) -> dict[str, Any]:
+    """Fields of a depthwise convolution that multiplies channels, sums windows, and adds to that."""
     channels = x.tensor.shape[-1]
     return {
-        "weight": np.broadcast_to(factor, (1, 1, 1, channels)).astype(np.float32),
+        "weight": np.broadcast_to(factor, (1, *window.size, channels)).astype(np.float32),
         "bias": np.broadcast_to(shift, channels).astype(np.float32),
         "activation": activation,
-        "window": Window((1, 1), (1, 1), "VALID"),
+        "window": window,
     }
 
 

@@ -200,7 +200,6 @@ REFUSED = [
     (flat(nn.ZeroPad2d(-1), nn.Conv2d(2, 4, 3)), IMAGE, "0 (ZeroPad2d)", "with zeros"),
     (flat(nn.ConstantPad2d(1, 2.0), nn.Conv2d(2, 4, 3)), IMAGE, "0 (ConstantPad2d)", "cannot be deployed"),
     (flat(nn.MaxPool2d(3, 2, 1)), IMAGE, "0 (MaxPool2d)", "SAME, ((0, 1), (0, 1)): use padding=0"),
-    (flat(nn.AvgPool2d(3, 1, 1)), IMAGE, "0 (AvgPool2d)", "count_include_pad=False"),
     (flat(nn.MaxPool2d(3, ceil_mode=True), nn.Conv2d(2, 4, 1)), IMAGE, "0 (MaxPool2d)", "ceil_mode"),
     (flat(nn.MaxPool2d(2, dilation=2), nn.Conv2d(2, 4, 1)), IMAGE, "0 (MaxPool2d)", "dilation"),
     (nn.Linear(8, 4), IMAGE, "0 (Linear)", "flatten before"),
@@ -367,6 +366,10 @@ LOWERED = {
     "in place": (
         Residual(lambda x, y: y.tanh().mul_(x).add_(x).relu_()),
         ["Conv2D", "Tanh", "Mul", "Add relu"],
+    ),
+    "zeros that count": (
+        flat(nn.AvgPool2d((3, 5), 1, (1, 2)), conv(), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+        ["DepthwiseConv2D", "Conv2D", "AveragePool2D"],
     ),
     "upsampled once": (Residual(lambda x, y: F.interpolate(y, scale_factor=1)), ["Conv2D"]),
 }  # fmt: skip
