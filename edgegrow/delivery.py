@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from edgegrow.cost.flash import FlashModel
+from edgegrow.cost.structure import random_graph
 from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.c_cmsis import CmsisKernels
-from edgegrow.deploy.graph import Graph, Weighted
+from edgegrow.deploy.calibrate import calibrate
+from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.qat import FakeQuantized
-from edgegrow.deploy.quantize import calibrate, quantize
-from edgegrow.deploy.tflite import tflite_bytes, write_tflite
+from edgegrow.deploy.tflite import write_tflite
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.targets import Target
@@ -101,18 +100,8 @@ def flash_model(example: NetworkTrace, data: Dataset) -> FlashModel:
         If the network cannot be deployed.
     """
     float_graph = lower(example.graph, data.input_shape)
-    rng = np.random.default_rng(0)
-    # Equal buffers are written once, and those of an untrained network often are equal: all biases 0.
-    operators = [
-        replace(op, bias=rng.normal(size=op.bias.shape).astype(np.float32))
-        if isinstance(op, Weighted)
-        else op
-        for op in float_graph.operators
-    ]
-    distinct = replace(float_graph, operators=tuple(operators))
-    graph = quantize(distinct, data.calibration(STRUCTURE_SAMPLES))
-    others = sum(not isinstance(op, Weighted) for op in operators)
-    return FlashModel(example.shapes(example.widths()), len(tflite_bytes(graph)), others)
+    # Equal scales are written once, and those of an untrained network often are equal.
+    return FlashModel(random_graph(float_graph, data.calibration(STRUCTURE_SAMPLES), seed=0))
 
 
 def calibrated(trace: NetworkTrace, data: Dataset, samples: int) -> FakeQuantized:

@@ -13,7 +13,17 @@ from math import prod
 import numpy as np
 from scipy.optimize import nnls
 
-from edgegrow.deploy.graph import Conv2D, DepthwiseConv2D, FullyConnected, Operator, Pool
+from edgegrow.deploy.elementwise import FUNCTIONS
+from edgegrow.deploy.graph import (
+    Concatenation,
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Mul,
+    Operator,
+    Pool,
+    UpsampleNearest2D,
+)
 
 Group = tuple[object, ...]
 """Operators that share their prices: one kernel, compiled in the same way."""
@@ -29,6 +39,14 @@ def group(op: Operator) -> Group:
         case DepthwiseConv2D() | Pool():
             # Of a map of fixed size, only the channels vary.
             return (type(op).__name__, op.window, op.inputs[0].shape[1:3])
+        case Concatenation():
+            return ("concatenation", len(op.inputs))
+        case UpsampleNearest2D():
+            return ("upsample2d", op.factor, op.inputs[0].shape[1:3])
+        case Mul():
+            return ("mul", *(tensor.shape == op.output.shape for tensor in op.inputs))
+        case _ if isinstance(op, FUNCTIONS):
+            return ("lookup",)
     return (type(op).__name__,)
 
 
@@ -45,8 +63,15 @@ def loops(op: Operator) -> tuple[float, ...]:
         case FullyConnected():
             depth = -(-op.weight.shape[1] // 4) * 4
             return (1, *_product(op.bias.size, depth))
-        case DepthwiseConv2D() | Pool():
+        case DepthwiseConv2D() | Pool() | UpsampleNearest2D():
             return (1, op.output.shape[3])
+        case Concatenation():
+            # Each input in turn, below each index of the axes before.
+            return (1, prod(op.output.shape[: op.axis]), prod(op.output.shape))
+        case Mul():
+            # Rows whose products have one gate, or one row.
+            rows = prod(op.output.shape) // max(1, min(prod(tensor.shape) for tensor in op.inputs))
+            return (1, rows, prod(op.output.shape))
     return (1, prod(op.output.shape))
 
 

@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edgegrow.cost.layers import LayerShape
+from edgegrow.cost.structure import resize_graph
+from edgegrow.deploy.calibrate import shared_quantization
+from edgegrow.deploy.graph import FloatGraph, Graph, Reshape, Weighted
+from edgegrow.deploy.tflite import tflite_bytes
 
 _VECTOR = 4  # a flatbuffer vector's length field
-_SHAPE_4D = _VECTOR + 4 * 4
+_BUFFER_TABLE = 4  # its place among the buffers
+_ZERO_POINT = 16  # a vector of one, aligned
+_RESHAPE_OPTIONS = 20  # the table, beside its vector
 
-SLACK_BYTES = 64
-"""What files of one structure were seen to differ by beside `sized_bytes`: scales and zero points that happen
-to be equal are written once, and alignment pads."""
+SLACK_BYTES = 96
+"""What files of one structure were seen to differ by beside `sized_bytes`: scales that happen to be equal are
+written once, as are sizes and places that happen to be, and alignment pads."""
 
 
-def sized_bytes(layers: Sequence[LayerShape]) -> int:
-    """Bytes of a ``.tflite`` file that depend on its layers' sizes, as `edgegrow.deploy.tflite` writes it.
+def sized_bytes(graph: FloatGraph | Graph) -> int:
+    """Bytes of a ``.tflite`` file that depend on its sizes, as `edgegrow.deploy.tflite` writes it.
 
     Weights and biases lie in buffers of 16-byte alignment behind a 12-byte header; a convolution has a scale
-    for each channel of both, a linear layer one. Zero points and tensor shapes are written once where equal.
+    for each channel of both, a linear layer one. What is equal is written once: zero points, tensor shapes,
+    and buffers, of which a float graph tells only that a layer that runs twice has equal weights.
     """
-    weights = biases = scales = 0
-    zero_points, shapes = set[int](), set[tuple[object, ...]]()
-    for layer in {layer.name: layer for layer in layers}.values():  # what runs twice is stored once
-        scaled = 1 if layer.linear else layer.cout
-        weights += _buffer(layer.weights)
-        biases += _buffer(4 * layer.cout)
-        scales += 2 * (_VECTOR + 4 * scaled)
-        zero_points.add(scaled)
-        shapes |= {
-            ("weight", layer.cout, layer.taps, 1 if layer.depthwise else layer.cin),
-            ("activation", layer.positions, layer.cout),
-        }
-    bias_shapes = len({layer.cout for layer in layers}) * (_VECTOR + 4)
-    zeros = sum(2 * _VECTOR + 8 * count for count in zero_points)
-    return weights + biases + scales + zeros + bias_shapes + len(shapes) * _SHAPE_4D
+    weighted = [op for op in graph.operators if isinstance(op, Weighted)]
+    scales = [_scales(op) for op in weighted]
+    shapes = {tensor.shape for tensor in graph.tensors}
+    shapes |= {op.weight.shape for op in weighted} | {op.bias.shape for op in weighted}
+    reshaped = {op.output.shape for op in graph.operators if isinstance(op, Reshape)}
+    return (
+        sum(_buffer(size) for size in dict(_buffers(graph)).values())
+        + sum(2 * (_VECTOR + 4 * count) for count in scales)
+        + sum(2 * _VECTOR + 8 * count for count in set(scales))
+        + sum(_VECTOR + 4 * len(shape) for shape in shapes)
+        + sum(_buffer(4 * len(shape)) + _VECTOR + 4 * len(shape) + _RESHAPE_OPTIONS for shape in reshaped)
+        + _ZERO_POINT * _zero_points(graph)
+    )
+
+
+def _scales(op: Weighted) -> int:
+    return op.bias.size if len(op.weight.shape) == 4 else 1
+
+
+def _buffers(graph: FloatGraph | Graph) -> Iterator[tuple[object, int]]:
+    """Bytes of every buffer, by what makes it equal to another."""
+    known = isinstance(graph, Graph)
+    for place, op in enumerate(graph.operators):
+        if isinstance(op, Weighted):
+            yield op.weight.tobytes() if known else op.name, op.weight.size
+            yield op.bias.tobytes() if known else place, 4 * op.bias.size
 
 
 def _buffer(size: int) -> int:
-    return -(-(size + 12) // 16) * 16
+    return -(-(size + 12) // 16) * 16 + _BUFFER_TABLE
+
+
+def _zero_points(graph: FloatGraph | Graph) -> int:
+    """How many zero points of activations there are; of a float graph, at most."""
+    if isinstance(graph, Graph):
+        return len({tensor.zero_point for tensor in graph.tensors})
+    free = {graph.input.name} | {
+        op.output.name
+        for op in graph.operators
+        if op.fixed_quantization is None and getattr(op, "activation", "none") == "none"
+    }
+    firsts = set(shared_quantization(graph).values())
+    return len(firsts & free) + 1
 
 
 class FlashModel:
@@ -49,18 +80,14 @@ class FlashModel:
 
     Parameters
     ----------
-    layers : sequence of LayerShape
-        Of the network at some widths.
-    file_bytes : int
-        Of its file, no two buffers of which are equal.
-    others : int
-        Operators without weights. Their outputs' shapes may equal a layer's in this file and not in another.
+    example : Graph
+        The network at some widths.
     """
 
-    def __init__(self, layers: Sequence[LayerShape], file_bytes: int, others: int) -> None:
-        self.structure_bytes = file_bytes - sized_bytes(layers)
-        self.slack_bytes = SLACK_BYTES + others * _SHAPE_4D
+    def __init__(self, example: Graph) -> None:
+        self.example = example
+        self.structure_bytes = len(tflite_bytes(example)) - sized_bytes(example)
 
     def __call__(self, layers: Sequence[LayerShape]) -> int:
         """Predict the file's bytes at other widths."""
-        return self.structure_bytes + sized_bytes(layers) + self.slack_bytes
+        return self.structure_bytes + sized_bytes(resize_graph(self.example, layers)) + SLACK_BYTES

@@ -16,20 +16,22 @@ from edgegrow.deploy.graph import (
     FullyConnected,
     Graph,
     Operator,
+    Reshape,
     Weighted,
 )
 from edgegrow.deploy.quantize import quantize
 
 
-def resize_graph(graph: FloatGraph, layers: Sequence[LayerShape]) -> FloatGraph:
+def resize_graph(graph: FloatGraph | Graph, layers: Sequence[LayerShape]) -> FloatGraph:
     """Give a graph the widths of some layers; its weights are all 0, and take no memory.
 
     Parameters
     ----------
-    graph : FloatGraph
+    graph : FloatGraph or Graph
         Of the same network at any widths.
     layers : sequence of LayerShape
-        Its layers at the widths wanted, named as its operators with weights are.
+        Its layers at the widths wanted, named as its operators with weights are. What has weights and is no
+        layer, a batch norm of its own, is as wide as its input.
     """
     shapes = {layer.name: layer for layer in layers}
     tensors = {graph.input.name: graph.input}
@@ -37,15 +39,24 @@ def resize_graph(graph: FloatGraph, layers: Sequence[LayerShape]) -> FloatGraph:
     for op in graph.operators:
         op = replace(op, inputs=tuple(tensors[tensor.name] for tensor in op.inputs))
         if isinstance(op, Weighted):
-            shape = _weight_shape(op, shapes[op.name])
-            op = replace(op, weight=_zeros(shape), bias=_zeros((shapes[op.name].cout,)))
-        op = replace(op, output=replace(op.output, shape=op.output_shape()))
+            shape = _weight_shape(op, shapes.get(op.name))
+            op = replace(op, weight=_zeros(shape), bias=_zeros((shape[op.channel_axis],)))
+        op = replace(op, output=replace(op.output, shape=_output_shape(op)))
         tensors[op.output.name] = op.output
         operators.append(op)
     return FloatGraph(graph.input, tensors[graph.output.name], tuple(operators))
 
 
-def _weight_shape(op: Weighted, layer: LayerShape) -> tuple[int, ...]:
+def _output_shape(op: Operator) -> tuple[int, ...]:
+    if isinstance(op, Reshape):  # of one position or to features: the last axis is as wide as the input
+        rest = op.output.shape[:-1]
+        return (*rest, prod(op.inputs[0].shape) // prod(rest))
+    return op.output_shape()
+
+
+def _weight_shape(op: Weighted, layer: LayerShape | None) -> tuple[int, ...]:
+    if layer is None:
+        return (*op.weight.shape[:3], op.inputs[0].shape[-1])
     match op:
         case FullyConnected():
             return (layer.cout, layer.cin)

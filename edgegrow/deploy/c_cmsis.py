@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 
-from edgegrow.deploy.c_emit import EmittedOperator, Fields, array, emit
+from edgegrow.deploy.c_emit import INPUT, EmittedOperator, Fields, array, emit
 from edgegrow.deploy.c_operators import emit_operator
 from edgegrow.deploy.cmsis_source import HEADER, CmsisSource, find_cmsis
 from edgegrow.deploy.fixed_point import clamp_limits, multipliers
@@ -45,7 +45,6 @@ _FUNCTIONS = {
 _MVE_CHANNELS = 124
 """``CH_IN_BLOCK_MVE``: channels that a depthwise convolution copies at a time with MVE."""
 
-_IN = ["const int8_t *in"]
 _READ_ME = files("edgegrow.deploy") / "kernels" / "package" / "KERNELS.md"
 
 
@@ -169,7 +168,7 @@ def _convolution(
     given = [f"{what}_{index:02}" for what in ("weights", "bias", "multipliers", "shifts")]
     if not any(scratch):
         given.insert(0, "0")  # the kernel's parameter stays
-    return emit(index, op, kernel, kernel, constants, fields, _IN, given, *scratch, can_fail=True)
+    return emit(index, op, kernel, kernel, constants, fields, INPUT, given, *scratch, can_fail=True)
 
 
 def _fully_connected(index: int, op: FullyConnected) -> EmittedOperator:
@@ -185,7 +184,7 @@ def _fully_connected(index: int, op: FullyConnected) -> EmittedOperator:
     }
     given = [f"{what}_{index:02}" for what in ("weights", "bias")]
     kernel = "cmsis_fully_connected"
-    return emit(index, op, kernel, kernel, _weights(index, op), fields, _IN, given, can_fail=True)
+    return emit(index, op, kernel, kernel, _weights(index, op), fields, INPUT, given, can_fail=True)
 
 
 def _pool(index: int, op: Pool, kernel: str, scratch: tuple[int, int]) -> EmittedOperator:
@@ -194,7 +193,7 @@ def _pool(index: int, op: Pool, kernel: str, scratch: tuple[int, int]) -> Emitte
         **_dimensions(op, op.window),
         "scratch": _scratch(scratch),
     }
-    return emit(index, op, kernel, "cmsis_pool2d", [], fields, _IN, [], *scratch, can_fail=True)
+    return emit(index, op, kernel, "cmsis_pool2d", [], fields, INPUT, [], *scratch, can_fail=True)
 
 
 def _weights(index: int, op: Weighted) -> list[str]:

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgegrow.deploy.operators import Array, Operator
+from edgegrow.errors import UnsupportedError
 
+INPUT = ("const int8_t *in",)
+"""Parameters of a function with one input."""
+
+_AXES = 3  # that the kernels of Mul and Pad run over: all of a map but the batch's
 _LINE = 100  # columns of a constant's lines
 
 Fields = Mapping[str, object]
@@ -144,3 +149,14 @@ def integer(value: int) -> str:
     """Write a number of 32 bits."""
     # -2147483648 would be the negative of a number that int cannot hold.
     return "-2147483647 - 1" if value == -(2**31) else str(value)
+
+
+def leading_axes(
+    index: int, op: Operator, axes: Sequence[tuple[int, ...]], one: tuple[int, ...]
+) -> list[tuple[int, ...]]:
+    """Put axes of one element before, up to the number that kernels run over."""
+    if len(axes) > _AXES:
+        raise UnsupportedError(
+            f"operator {index} ({op.name}): the C kernel takes {_AXES} axes, not {len(axes)}: use fewer"
+        )
+    return [one] * (_AXES - len(axes)) + list(axes)

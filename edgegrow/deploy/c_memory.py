@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from edgegrow.cost.memory import ALIGNMENT
+from edgegrow.deploy.elementwise import FUNCTIONS
 from edgegrow.deploy.graph import (
     Add,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
+    Mul,
     Operator,
-    Pool,
+    Reshape,
 )
 
 _BAND_BYTES = 2048
 """What a depthwise convolution may widen at a time, where one row of outputs needs no more."""
 
 _SCALE_BYTES = 12  # struct scale of edgegrow_scale.h
+_TABLE_BYTES = 256  # an output for every int8
 _WORD_BYTES = 4
 
 
@@ -62,7 +67,7 @@ def depthwise_band(op: DepthwiseConv2D) -> Band:
 def operator_memory(op: Operator) -> OperatorMemory:
     """Tell what an operator of a trained network takes; its weights are not looked at.
 
-    Operators that only files from elsewhere have are not known here: they are given nothing.
+    The constants of operators that only files from elsewhere have are not known here: they are given none.
     """
     match op:
         case Conv2D():
@@ -84,10 +89,18 @@ def operator_memory(op: Operator) -> OperatorMemory:
             in_place = op.multiplier == 1 and band.rows == op.output.shape[1]
             constants = channels * (height * -(-width // 2) * _WORD_BYTES + _WORD_BYTES + _SCALE_BYTES)
             return OperatorMemory(constants, scratch, in_place)
-        case Add():
+        case Add() | Reshape():
             return OperatorMemory(in_place=True)
-        case Pool():
-            return OperatorMemory()
+        case Mul():
+            # A tensor that is repeated is read again after outputs were written: it must have no room for
+            # them. In the place of the other one, an element is read before its output is written.
+            repeated = [tensor for tensor in op.inputs if tensor.shape != op.output.shape]
+            room = prod(op.output.shape) - ALIGNMENT
+            return OperatorMemory(in_place=all(prod(tensor.shape) <= room for tensor in repeated))
+        case Concatenation():
+            return OperatorMemory(_WORD_BYTES * len(op.inputs))
+        case _ if isinstance(op, FUNCTIONS):
+            return OperatorMemory(_TABLE_BYTES, in_place=True)
     return OperatorMemory()
 
 

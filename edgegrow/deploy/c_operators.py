@@ -8,7 +8,14 @@ from math import prod
 
 import numpy as np
 
-from edgegrow.deploy.c_emit import EmittedOperator, Fields, array, emit, integer
+from edgegrow.deploy.c_elementwise import (
+    emit_concatenation,
+    emit_function,
+    emit_mul,
+    emit_reshape,
+    emit_upsample,
+)
+from edgegrow.deploy.c_emit import INPUT, EmittedOperator, Fields, array, emit, integer
 from edgegrow.deploy.c_foreign import emit_foreign
 from edgegrow.deploy.c_memory import depthwise_band, operator_memory
 from edgegrow.deploy.c_scale import (
@@ -19,17 +26,22 @@ from edgegrow.deploy.c_scale import (
     pack_rows,
     sums_and_scales,
 )
+from edgegrow.deploy.elementwise import FUNCTIONS
 from edgegrow.deploy.fixed_point import clamp_limits, fixed_point
 from edgegrow.deploy.graph import (
     Add,
     Array,
     AveragePool2D,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     MaxPool2D,
+    Mul,
     Operator,
     Pool,
+    Reshape,
+    UpsampleNearest2D,
     Weighted,
     Window,
 )
@@ -51,6 +63,10 @@ def emit_operator(index: int, op: Operator) -> EmittedOperator:
     UnsupportedError
         If there is no kernel for it.
     """
+    return replace(_emit(index, op), in_place=operator_memory(op).in_place)
+
+
+def _emit(index: int, op: Operator) -> EmittedOperator:
     match op:
         case Conv2D():
             return _conv2d(index, op)
@@ -64,6 +80,16 @@ def emit_operator(index: int, op: Operator) -> EmittedOperator:
             return _pool(index, op, "average_pool2d")
         case MaxPool2D():
             return _pool(index, op, "max_pool2d")
+        case Mul():
+            return emit_mul(index, op)
+        case Concatenation():
+            return emit_concatenation(index, op)
+        case Reshape():
+            return emit_reshape(index, op)
+        case UpsampleNearest2D():
+            return emit_upsample(index, op)
+        case _ if isinstance(op, FUNCTIONS):
+            return emit_function(index, op)
     return emit_foreign(index, op)
 
 
@@ -122,14 +148,13 @@ def _add(index: int, op: Add) -> EmittedOperator:
         "scale": list(scales.rows[0]),
         "output": scales.output,
     }
-    emitted = emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
-    return replace(emitted, in_place=operator_memory(op).in_place)
+    return emit(index, op, "add", "add", [], fields, ["const int8_t *one", "const int8_t *other"], [])
 
 
 def _pool(index: int, op: Pool, kernel: str) -> EmittedOperator:
     low, high = clamp_limits(op)
     fields = _window(op, op.window) | {"channels": op.inputs[0].shape[3], "low": low, "high": high}
-    return emit(index, op, kernel, "pool", [], fields, ["const int8_t *in"], [])
+    return emit(index, op, kernel, "pool", [], fields, INPUT, [])
 
 
 def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[str, object]]:
@@ -171,8 +196,5 @@ def _weighted(
     index: int, op: Weighted, kernel: str, constants: Sequence[str], fields: Fields
 ) -> EmittedOperator:
     given = [f"{what}_{index:02}" for what in ("weights", "bias", "scales")]
-    memory = operator_memory(op)
-    emitted = emit(
-        index, op, kernel, kernel, constants, fields, ["const int8_t *in"], given, memory.scratch_bytes
-    )
-    return replace(emitted, in_place=memory.in_place)
+    scratch = operator_memory(op).scratch_bytes
+    return emit(index, op, kernel, kernel, constants, fields, INPUT, given, scratch)

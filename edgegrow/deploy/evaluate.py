@@ -12,13 +12,21 @@ from edgegrow.deploy.graph import (
     Add,
     Array,
     AveragePool2D,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FloatGraph,
     FullyConnected,
+    HardSwish,
+    Logistic,
     MaxPool2D,
+    Mul,
     Operator,
     Pads,
+    Relu,
+    Reshape,
+    Tanh,
+    UpsampleNearest2D,
     Weighted,
     channels_last,
 )
@@ -113,15 +121,34 @@ def compute(
             sums = F.avg_pool2d(_padded(x, pads, 0.0), window.size, window.stride)
             share = F.avg_pool2d(_padded(torch.ones_like(x[:1]), pads, 0.0), window.size, window.stride)
             y = (sums / share).permute(0, 2, 3, 1)
+        case Mul():
+            y = x * inputs[1]
+        case Relu():
+            y = x
+        case Logistic():
+            y = x.sigmoid()
+        case Tanh():
+            y = x.tanh()
+        case HardSwish():
+            y = F.hardswish(x)
+        case Concatenation(axis=axis):
+            y = torch.cat(list(inputs), axis)
+        case Reshape():
+            y = x.reshape(len(x), *op.output.shape[1:])
+        case UpsampleNearest2D(factor=(vertical, horizontal)):
+            y = x.repeat_interleave(vertical, dim=1).repeat_interleave(horizontal, dim=2)
         case _:
             raise UnsupportedError(
-                f"operator {op.name}: {type(op).__name__} cannot be computed in float: "
-                "use one that networks can be lowered to"
+                f"operator {op.name}: {type(op).__name__} has no float form: read it from files alone"
             )
-    activation = getattr(op, "activation", "none")
-    if activation == "none":
-        return y
-    return y.relu() if activation == "relu" else y.clamp(0, 6)
+    match getattr(op, "activation", "none"):
+        case "relu":
+            return y.relu()
+        case "relu6":
+            return y.clamp(0, 6)
+        case "unit":
+            return y.clamp(0, 1)
+    return y
 
 
 def _padded(x: torch.Tensor, pads: Pads, value: float) -> torch.Tensor:

@@ -11,7 +11,8 @@ from math import frexp, prod
 
 import numpy as np
 
-from edgegrow.deploy.foreign import HardSwish, Logistic, Mean, Mul, Relu, Softmax
+from edgegrow.deploy.elementwise import HardSwish, Logistic, Mul, Relu, Tanh
+from edgegrow.deploy.foreign import Mean, Softmax
 from edgegrow.deploy.operators import Add, Array, Operator, Weighted
 
 ADD_SHIFT = 20
@@ -73,9 +74,8 @@ def rescaling(op: Mul | Relu | Mean) -> tuple[int, int]:
 
 
 def clamp_limits(op: Operator) -> tuple[int, int]:
-    """Least and greatest int8 output that the fused activation allows, where the operator has one."""
-    zero_point = op.output.zero_point
-    activation = getattr(op, "activation", "none")
+    """Least and greatest int8 output that the activation allows, if the operator has one."""
+    zero_point, activation = op.output.zero_point, getattr(op, "activation", "none")
     low = -128 if activation == "none" else max(-128, zero_point)
     if activation != "relu6":
         return low, 127
@@ -109,7 +109,7 @@ def overflow(op: Operator) -> str | None:
             if op.output.shape[-1] >= 2**12:
                 return "its sums can overflow 32 bits: give it fewer than 4096 inputs a row"
             fits = 2**-25 <= source * op.beta <= 16
-        case Logistic():
+        case Logistic() | Tanh():
             fits = 2**-25 <= source <= 8
         case HardSwish():
             fits = source < 512 and bool(np.float32(source) / np.float32(128) < np.float32(out))

@@ -10,18 +10,10 @@ from math import prod
 
 import numpy as np
 
+from edgegrow.deploy.arrange import Concatenation, Reshape, UpsampleNearest2D
+from edgegrow.deploy.elementwise import HardSwish, Logistic, Mul, Relu, Tanh
 from edgegrow.deploy.fixed_point import overflow
-from edgegrow.deploy.foreign import (
-    Concatenation,
-    HardSwish,
-    Logistic,
-    Mean,
-    Mul,
-    Pad,
-    Relu,
-    Reshape,
-    Softmax,
-)
+from edgegrow.deploy.foreign import Mean, Pad, Softmax
 from edgegrow.deploy.operators import (
     Activation,
     Add,
@@ -63,7 +55,9 @@ __all__ = [
     "Relu",
     "Reshape",
     "Softmax",
+    "Tanh",
     "Tensor",
+    "UpsampleNearest2D",
     "Weighted",
     "Window",
     "channels_last",
@@ -149,6 +143,12 @@ class Graph(_AnyGraph):
         super()._check(op)
         if not (op.output.scale > 0 and np.isfinite(op.output.scale) and -128 <= op.output.zero_point <= 127):
             raise InputError(f"operator {op.name}: its output's scale or zero point is out of range")
+        fixed = op.fixed_quantization
+        if fixed and (op.output.scale, op.output.zero_point) != fixed:
+            raise InputError(
+                f"operator {op.name}: its output needs scale 1/{1 / fixed[0]:.0f} and zero point {fixed[1]}, "
+                "which the runtimes assume"
+            )
         if op.keeps_quantization and any(
             (tensor.scale, tensor.zero_point) != (op.output.scale, op.output.zero_point)
             for tensor in op.inputs

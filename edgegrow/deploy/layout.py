@@ -51,8 +51,8 @@ def columns_nhwc(weight: Array, shape: Sequence[int]) -> Array:
     return weight.reshape(-1, c, h, w).transpose(0, 2, 3, 1).reshape(len(weight), -1)
 
 
-def fold_norm(op: Weighted, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Weighted:
-    """Put a batch norm, with its running statistics, into the float operator before it."""
+def norm_factors(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Array, Array]:
+    """Factors and summands, float64 ``(c,)``, of a batch norm with running statistics."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     factor = 1 / np.sqrt(norm.running_var.double().numpy() + norm.eps)
@@ -60,6 +60,11 @@ def fold_norm(op: Weighted, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Weighted:
     if norm.affine:
         gamma = norm.weight.detach().double().numpy()
         factor, shift = factor * gamma, shift * gamma + norm.bias.detach().double().numpy()
+    return factor, shift
+
+
+def scale_outputs(op: Weighted, factor: Array, shift: Array) -> Weighted:
+    """Multiply a float operator's output channels, and add to them."""
     return replace(
         op,
         weight=(op.weight * factor.reshape(op.along_channels)).astype(np.float32),

@@ -15,18 +15,27 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgegrow.deploy.fixed_point import clamp_limits
 from edgegrow.deploy.graph import (
     Activation,
     Add,
     Array,
     AveragePool2D,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     Graph,
+    HardSwish,
+    Logistic,
     MaxPool2D,
+    Mul,
     Operator,
+    Relu,
+    Reshape,
+    Tanh,
     Tensor,
+    UpsampleNearest2D,
     Weighted,
     Window,
 )
@@ -90,6 +99,10 @@ class _Writer:
         return helper.make_tensor_value_info(tensor.name, kind, _nchw(tensor.shape))
 
     def operator(self, op: Operator) -> None:
+        low, high = clamp_limits(op)
+        if isinstance(op, Relu) and op.output.scale == op.inputs[0].scale:
+            self.clip(op.inputs[0].name, low, high, op.output.name)
+            return
         # Every reader has its own DequantizeLinear: a shared one hinders fusion.
         inputs = [
             self.node("DequantizeLinear", self.read(op, tensor), *self.quantization(tensor))
@@ -113,12 +126,42 @@ class _Writer:
                 result = self.node("AveragePool", *inputs, **_geometry(window, op.inputs[0]))
             case MaxPool2D(window=window):
                 result = self.node("MaxPool", *inputs, **_geometry(window, op.inputs[0]))
+            case Mul():
+                result = self.node("Mul", *inputs)
+            case Relu():
+                (result,) = inputs
+            case Logistic():
+                result = self.node("Sigmoid", *inputs)
+            case Tanh():
+                result = self.node("Tanh", *inputs)
+            case HardSwish():
+                gate = self.node("HardSigmoid", *inputs, alpha=1 / 6, beta=0.5)
+                result = self.node("Mul", *inputs, gate)
+            case Concatenation(axis=axis):
+                nchw = (0, 2, 3, 1)[axis] if len(op.output.shape) == 4 else axis
+                result = self.node("Concat", *inputs, axis=nchw)
+            case Reshape() if _is_row(op.inputs[0]) and _is_row(op.output):
+                shape = self.constant(np.array(_nchw(op.output.shape), np.int64))
+                result = self.node("Reshape", *inputs, shape)
+            case UpsampleNearest2D(factor=factor):
+                scales = self.constant(np.array([1, 1, *factor], np.float32))
+                modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+                result = self.node("Resize", *inputs, "", scales, mode="nearest", **modes)
             case _:
                 raise UnsupportedError(
                     f"operator {op.name}: {type(op).__name__} cannot be written to ONNX: write a .tflite file"
                 )
-        result = self.activated(result, getattr(op, "activation", "none"))
-        self.node("QuantizeLinear", result, *self.quantization(op.output), output=op.output.name)
+        quantization = self.quantization(op.output)
+        if (low, high) == (-128, 127):
+            result = self.activated(result, getattr(op, "activation", "none"))
+            self.node("QuantizeLinear", result, *quantization, output=op.output.name)
+        else:  # an activation that int8's own limits do not contain would hinder fusion
+            self.clip(self.node("QuantizeLinear", result, *quantization), low, high, op.output.name)
+
+    def clip(self, value: str, low: int, high: int, output: str) -> None:
+        """Clamp a quantized tensor."""
+        limits = (self.constant(np.array(limit + self.offset, self.kind)) for limit in (low, high))
+        self.node("Clip", value, *limits, output=output)
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append a node; returns the name of its output."""
@@ -127,7 +170,7 @@ class _Writer:
         return output
 
     def activated(self, value: str, activation: Activation) -> str:
-        if activation == "none":
+        if activation in ("none", "unit"):  # int8's own limits clamp to the unit
             return value
         if activation == "relu":
             return self.node("Relu", value)
@@ -172,6 +215,11 @@ class _Writer:
 
 def _nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (1, shape[3], shape[1], shape[2]) if len(shape) == 4 else shape
+
+
+def _is_row(tensor: Tensor) -> bool:
+    """Whether only the last axis has more than one element: its order is the same in both layouts."""
+    return all(n == 1 for n in tensor.shape[:-1])
 
 
 def _columns_nchw(op: FullyConnected) -> Array:

@@ -15,8 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-Activation = Literal["none", "relu", "relu6"]
+Activation = Literal["none", "relu", "relu6", "unit"]
+"""What an output is clamped to: nothing, 0 and above, 0 to 6, 0 to 1."""
 Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+SHARES = 1 / 256, -128
+"""Scale and zero point of what lies in 0 to 255/256, as the runtimes have it of sigmoids and softmax."""
+
+UNIT_QUANTIZATION = float(np.float32(1 / 255)), -128
+"""Scale and zero point with which int8 spans 0 to 1, so that its own limits clamp to ``unit``."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,11 @@ class Operator:
     """Number of inputs; None for one or more."""
     keeps_quantization: ClassVar[bool] = False
     """Whether scale and zero point of the output must be those of every input."""
+
+    @property
+    def fixed_quantization(self) -> tuple[float, int] | None:
+        """Scale and zero point that the output must have in int8; None where they are free."""
+        return UNIT_QUANTIZATION if getattr(self, "activation", "none") == "unit" else None
 
     @property
     def macs(self) -> int:

@@ -34,7 +34,7 @@ class FakeQuantized(nn.Module):
     float_graph : FloatGraph
         Where the parameters start; it is not changed.
     ranges : mapping
-        Name of every activation to ``(low, high)``, as `edgegrow.deploy.quantize.calibrate` finds them.
+        Name of every activation to ``(low, high)``, as `edgegrow.deploy.calibrate.calibrate` finds them.
     """
 
     def __init__(self, float_graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> None:

@@ -5,20 +5,23 @@ Ranges are minima and maxima: a moving average clips, and costs a tenth of the a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgegrow.deploy.evaluate import activations
+from edgegrow.deploy.calibrate import Range, calibrate, join_ranges, shared_quantization
 from edgegrow.deploy.graph import (
     Add,
     Array,
     FloatGraph,
     FullyConnected,
     Graph,
-    Pool,
+    HardSwish,
+    Logistic,
+    Mul,
+    Operator,
+    Tanh,
     Tensor,
     Weighted,
 )
@@ -27,21 +30,23 @@ from edgegrow.errors import InputError
 # A channel 65536 times weaker than its layer's strongest is below every output step; without a floor its
 # scale would be 0 where all its weights are, and the runtimes' multipliers would leave their range.
 _WEAKEST_CHANNEL = 2.0**-16
-# XNNPACK adds only tensors whose steps are within 2^-10 of the sum's, whose range is at most twice as wide.
-_WEAKEST_SUMMAND = 2.0**-8
 
 # Step of a tensor that is 0 in all of the calibration: any would do; this one leaves the next biases precise.
 _DEAD_STEP = 2.0**-10
-# TFLM wants the int32 to hold 6 / step where ReLU6 is fused.
+# TFLM wants the int32 to hold 6 / step where ReLU6 is fused, ...
 _FINEST_RELU6 = 2.0**-28
+# ... and the steps that a sigmoid or a hyperbolic tangent reads, in its fixed point.
+_FINEST_EXPONENT = 2.0**-24
+# Steps that depend on each other are raised in turn; those of trained networks never are twice.
+_MOST_PASSES = 8
 
 
 def quantize(float_graph: FloatGraph, calibration: Array) -> Graph:
-    """Choose scales and round weights; see `calibrate` and `quantize_within`."""
+    """Choose scales and round weights; see `edgegrow.deploy.calibrate.calibrate` and `quantize_within`."""
     return quantize_within(float_graph, calibrate(float_graph, calibration))
 
 
-def quantize_within(float_graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> Graph:
+def quantize_within(float_graph: FloatGraph, ranges: Mapping[str, Range]) -> Graph:
     """Choose scales that suit the ranges of activations, and round weights.
 
     Activations are asymmetric int8 whose range contains 0; weights are symmetric int8 within -127..127, one
@@ -51,7 +56,8 @@ def quantize_within(float_graph: FloatGraph, ranges: Mapping[str, tuple[float, f
     ----------
     float_graph : FloatGraph
     ranges : mapping
-        Name of every tensor to ``(low, high)``, which contains 0, as `calibrate` finds them.
+        Name of every tensor to ``(low, high)``, which contains 0, as `edgegrow.deploy.calibrate.calibrate`
+        finds them.
 
     Returns
     -------
@@ -62,79 +68,113 @@ def quantize_within(float_graph: FloatGraph, ranges: Mapping[str, tuple[float, f
     InputError
         If a weight is not finite, or a layer's sums do not fit 32 bits.
     """
-    low, high = ranges[float_graph.input.name]
-    network_input = _quantized(float_graph.input, low, high, 0.0)
-    tensors = {network_input.name: network_input}
-    operators = []
-    for op in float_graph.operators:
-        op = replace(op, inputs=tuple(tensors[tensor.name] for tensor in op.inputs))
-        step = op.inputs[0].scale
-        if isinstance(op, Pool):
-            output = replace(op.output, scale=step, zero_point=op.inputs[0].zero_point)
-        else:
-            if isinstance(op, Weighted):
-                op = _quantize_weights(op)
-                # A finer output than the accumulator's own step would carry nothing.
-                finest = step * float(op.weight_scales.max())
-            else:
-                finest = max(tensor.scale for tensor in op.inputs) * 2.0**-7  # XNNPACK's limit is 2^-8
-            if getattr(op, "activation", "none") == "relu6":
-                finest = max(finest, _FINEST_RELU6)
-            output = _quantized(op.output, *ranges[op.output.name], finest)
-        tensors[output.name] = output
-        operators.append(replace(op, output=output))
-    return Graph(network_input, tensors[float_graph.output.name], tuple(operators))
+    steps = _Steps.of(float_graph, ranges)
+    for _ in range(_MOST_PASSES):
+        operators, tensors = _quantize_operators(float_graph, steps)
+        if not steps.outdated:
+            break
+    return Graph(tensors[float_graph.input.name], tensors[float_graph.output.name], tuple(operators))
 
 
-def calibrate(graph: FloatGraph, calibration: Array) -> dict[str, tuple[float, float]]:
-    """Find minimum and maximum of every tensor, by name, with the weaker of two summands widened.
+@dataclass
+class _Steps:
+    """The steps of tensors, coarse enough for all operators that make or read them.
 
-    Parameters
+    Attributes
     ----------
-    graph : FloatGraph
-    calibration : ndarray
-        A few hundred representative samples, ``(n, c, h, w)``, ``(n, c, length)`` or ``(n, features)``.
-
-    Raises
-    ------
-    InputError
-        If there are no samples, they have another shape than the graph's input, or a value on the way is not
-        finite.
+    source : dict
+        As `shared_quantization` gives it.
+    spans : dict
+        Ranges, of the tensors that others share theirs with.
+    fixed : dict
+        Scales and zero points of those for which a runtime assumes them.
+    finest : dict
+        Of each, the least step.
+    given : set
+        Those whose steps have been given to an operator in this pass.
+    outdated : bool
+        Whether one of them has been raised since.
     """
-    if len(calibration) == 0:
-        raise InputError("calibration: there are no samples: give it some of the training data")
-    ranges = dict.fromkeys((tensor.name for tensor in graph.tensors), (0.0, 0.0))
-    for values in activations(graph, calibration):
-        for name, value in values.items():
-            low, high = float(value.min()), float(value.max())  # NaN where there is one
-            if not np.isfinite(high - low):
-                raise InputError(
-                    f"calibration: {name} has values that are not finite: check the data and the training"
-                )
-            ranges[name] = min(low, ranges[name][0]), max(high, ranges[name][1])
-    source = {tensor.name: tensor.name for tensor in graph.tensors}
+
+    source: dict[str, str]
+    spans: dict[str, Range]
+    fixed: dict[str, tuple[float, int]]
+    finest: dict[str, float]
+    given: set[str]
+    outdated: bool
+
+    @classmethod
+    def of(cls, graph: FloatGraph, ranges: Mapping[str, Range]) -> _Steps:
+        source = shared_quantization(graph)
+        fixed = [(source[op.output.name], op.fixed_quantization) for op in graph.operators]
+        return cls(
+            source,
+            join_ranges(graph, source, ranges),
+            {name: assumed for name, assumed in fixed if assumed},
+            dict.fromkeys(source.values(), 0.0),
+            set(),
+            False,
+        )
+
+    def start_pass(self) -> None:
+        self.given, self.outdated = set(), False
+
+    def raise_to(self, tensor: Tensor, step: float) -> None:
+        name = self.source[tensor.name]
+        if step > self.finest[name]:
+            before = self._step(name)
+            self.finest[name] = step
+            self.outdated |= name in self.given and self._step(name) != before
+
+    def give(self, tensor: Tensor) -> Tensor:
+        """Tensor with its scale and zero point."""
+        name = self.source[tensor.name]
+        self.given.add(name)
+        if name in self.fixed:
+            scale, zero_point = self.fixed[name]
+            return replace(tensor, scale=scale, zero_point=zero_point)
+        scale = self._step(name)
+        zero_point = round(-128 - self.spans[name][0] / scale)
+        return replace(tensor, scale=scale, zero_point=min(max(zero_point, -128), 127))
+
+    def _step(self, name: str) -> float:
+        low, high = self.spans[name]
+        return float(np.float32(max((high - low) / 255 or _DEAD_STEP, self.finest[name])))
+
+
+def _quantize_operators(graph: FloatGraph, steps: _Steps) -> tuple[list[Operator], dict[str, Tensor]]:
+    """Quantize with the steps that there are, and raise those that are too fine."""
+    steps.start_pass()
     for op in graph.operators:
-        if isinstance(op, Pool):
-            source[op.output.name] = source[op.inputs[0].name]
-    readers = Counter(
-        source[tensor.name] for op in graph.operators if not isinstance(op, Pool) for tensor in op.inputs
-    )
-    for op in reversed(graph.operators):
-        if isinstance(op, Add):
-            summands = [source[tensor.name] for tensor in op.inputs]
-            weakest = _WEAKEST_SUMMAND * max(ranges[name][1] - ranges[name][0] for name in summands)
-            for name in summands:
-                low, high = ranges[name]
-                if readers[name] == 1:  # another reader may need its finer steps
-                    ranges[name] = low, max(high, low + weakest)
-    return ranges
+        if isinstance(op, Logistic | Tanh):
+            steps.raise_to(op.inputs[0], _FINEST_EXPONENT)
+    tensors = {graph.input.name: steps.give(graph.input)}
+    operators: list[Operator] = []
+    for op in graph.operators:
+        op = replace(op, inputs=tuple(tensors[tensor.name] for tensor in op.inputs))
+        if isinstance(op, Weighted):
+            op = _quantize_weights(op)
+        steps.raise_to(op.output, _finest(op))
+        op = replace(op, output=steps.give(op.output))
+        tensors[op.output.name] = op.output
+        operators.append(op)
+    return operators, tensors
 
 
-def _quantized(tensor: Tensor, low: float, high: float, finest: float) -> Tensor:
-    """Give a tensor the scale and zero point of a range around 0, the step at least `finest`."""
-    scale = float(np.float32(max((high - low) / 255 or _DEAD_STEP, finest)))
-    zero_point = round(-128 - low / scale)
-    return replace(tensor, scale=scale, zero_point=min(max(zero_point, -128), 127))
+def _finest(op: Operator) -> float:
+    """Least step of an operator's output, given its quantized inputs."""
+    first = op.inputs[0].scale
+    finest = _FINEST_RELU6 if getattr(op, "activation", "none") == "relu6" else 0.0
+    match op:
+        case Weighted():  # a finer output than the accumulator's own step would carry nothing
+            return max(finest, first * float(op.weight_scales.max()))
+        case Add():
+            return max(finest, max(tensor.scale for tensor in op.inputs) * 2.0**-7)  # XNNPACK's limit is 2^-8
+        case Mul():
+            return max(finest, first * op.inputs[1].scale * 2.0**-7)  # the same
+        case HardSwish():
+            return first * 2.0**-6  # TFLM's limit is 2^-7
+    return finest
 
 
 def _quantize_weights(op: Weighted) -> Weighted:

@@ -33,7 +33,9 @@ from edgegrow.deploy.graph import (
     Relu,
     Reshape,
     Softmax,
+    Tanh,
     Tensor,
+    UpsampleNearest2D,
     Window,
 )
 from edgegrow.deploy.read_tensors import Tensors
@@ -42,7 +44,7 @@ from edgegrow.errors import InputError, UnsupportedError
 
 Options = TypeVar("Options")
 
-_ACTIVATIONS: dict[int, Activation] = {number: name for name, number in ACTIVATIONS.items()}
+_ACTIVATIONS: dict[int, Activation] = {number: name for name, number in ACTIVATIONS.items() if name != "unit"}
 _LARGEST_STEP = 2**11  # elements along an axis
 _LARGEST_WINDOW = 2**16  # elements
 
@@ -224,6 +226,29 @@ def _concatenation(call: Call) -> Operator:
     return Concatenation(**common, axis=options.axis + rank if options.axis < 0 else options.axis)
 
 
+def _upsample(call: Call) -> Operator:
+    options = call.needed_options(
+        OptionsKind.ResizeNearestNeighborOptions, schema.ResizeNearestNeighborOptions
+    )
+    common = _on_map(call.common(constants=1))
+    wanted = call.tensors.constant(call.inputs[1], tflite.TensorType.INT32)
+    before, after = common["inputs"][0].shape[1:3], common["output"].shape[1:3]
+    if wanted.shape != (2,) or tuple(wanted.tolist()) != after:
+        raise InputError(f"its output has shape {after}, but it asks for another: export the model again")
+    if max(after) > _LARGEST_WINDOW:
+        raise InputError(f"its output has shape {after}: that is no map for a device")
+    shift = np.float32(0.5 if options.half_pixel_centers else 0)
+    factors = []
+    for size, larger in zip(before, after, strict=True):
+        factor = larger // size
+        places = np.arange(larger, dtype=np.float32) + shift
+        source = np.floor(places * (np.float32(size) / np.float32(larger)))  # in float32, as the runtimes
+        if options.align_corners or larger % size or (source != np.arange(larger) // factor).any():
+            raise UnsupportedError("it does not repeat every element as often: resize by a whole factor")
+        factors.append(factor)
+    return UpsampleNearest2D(**common, factor=(factors[0], factors[1]))
+
+
 def _relu(activation: Activation) -> Callable[[Call], Operator]:
     return lambda call: Relu(**call.common(), activation=activation)
 
@@ -273,6 +298,8 @@ READERS: dict[int, tuple[int, Callable[[Call], Operator]]] = {
     Code.CONCATENATION: (2, _concatenation),
     Code.RELU: (2, _relu("relu")),
     Code.RELU6: (2, _relu("relu6")),
+    Code.RESIZE_NEAREST_NEIGHBOR: (3, _upsample),
+    Code.TANH: (2, lambda call: Tanh(**call.common())),
     Code.LOGISTIC: (2, lambda call: Logistic(**call.common())),
     Code.HARD_SWISH: (1, lambda call: HardSwish(**call.common())),
 }

@@ -11,21 +11,27 @@ from math import prod
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from edgegrow.deploy.elementwise import FUNCTIONS
 from edgegrow.deploy.fixed_point import ADD_SHIFT, clamp_limits, fixed_point, multipliers, multiply
 from edgegrow.deploy.graph import (
     Add,
     Array,
     AveragePool2D,
+    Concatenation,
     Conv2D,
     DepthwiseConv2D,
     FullyConnected,
     Graph,
     MaxPool2D,
+    Mul,
     Operator,
+    Reshape,
     Tensor,
+    UpsampleNearest2D,
     Weighted,
     Window,
 )
+from edgegrow.deploy.simulate_elementwise import lookup_table, multiply_tensors
 from edgegrow.deploy.simulate_foreign import run_foreign
 from edgegrow.errors import InputError
 
@@ -93,6 +99,16 @@ def _run(op: Operator, inputs: list[Array]) -> Array:
             half = np.where(sums > 0, counts // 2, -(counts // 2))
             # C's division; float64 is exact enough.
             return np.trunc((sums + half) / counts).clip(*clamp_limits(op)).astype(np.int8)
+        case Concatenation(axis=axis):
+            return np.concatenate(inputs, axis)
+        case Reshape():
+            return x.reshape(len(x), *op.output.shape[1:])
+        case UpsampleNearest2D(factor=(vertical, horizontal)):
+            return x.repeat(vertical, axis=1).repeat(horizontal, axis=2)
+        case Mul():
+            return multiply_tensors(op, inputs)
+        case _ if isinstance(op, FUNCTIONS):
+            return lookup_table(op)[x.astype(np.int64) + 128]
         case _:
             return run_foreign(op, inputs)
 

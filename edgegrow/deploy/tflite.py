@@ -23,6 +23,7 @@ from edgegrow.deploy.graph import (
     Pad,
     Reshape,
     Tensor,
+    UpsampleNearest2D,
     Weighted,
 )
 from edgegrow.deploy.tflite_options import code_and_version, write_options
@@ -146,6 +147,8 @@ class _Writer:
                 values = np.array(op.output.shape)
             case Pad(pads=pads):
                 values = np.array(pads)
+            case UpsampleNearest2D():
+                values = np.array(op.output.shape[1:3])
             case Mean():
                 values = np.array([1, 2])
             case _:

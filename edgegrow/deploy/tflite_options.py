@@ -23,6 +23,8 @@ from edgegrow.deploy.graph import (
     Relu,
     Reshape,
     Softmax,
+    Tanh,
+    UpsampleNearest2D,
     Window,
 )
 
@@ -30,6 +32,7 @@ ACTIVATIONS: dict[Activation, int] = {
     "none": tflite.ActivationFunctionType.NONE,
     "relu": tflite.ActivationFunctionType.RELU,
     "relu6": tflite.ActivationFunctionType.RELU6,
+    "unit": tflite.ActivationFunctionType.NONE,  # int8's own limits clamp
 }
 _PADDINGS = {"SAME": tflite.Padding.SAME, "VALID": tflite.Padding.VALID}
 # The version of each operator that introduced int8, with per-channel scales where it has them.
@@ -49,6 +52,8 @@ _CODES: dict[type[Operator], tuple[int, int]] = {
     Relu: (tflite.BuiltinOperator.RELU, 2),
     Reshape: (tflite.BuiltinOperator.RESHAPE, 1),
     Softmax: (tflite.BuiltinOperator.SOFTMAX, 2),
+    Tanh: (tflite.BuiltinOperator.TANH, 2),
+    UpsampleNearest2D: (tflite.BuiltinOperator.RESIZE_NEAREST_NEIGHBOR, 2),
 }
 
 
@@ -119,6 +124,12 @@ def write_options(b: flatbuffers.Builder, op: Operator) -> tuple[int, int]:
             tflite.ConcatenationOptionsStart(b)
             tflite.ConcatenationOptionsAddAxis(b, axis)
             return tflite.BuiltinOptions.ConcatenationOptions, tflite.ConcatenationOptionsEnd(b)
+        case UpsampleNearest2D():
+            # From the centre of an element, no rounding leads to its neighbour.
+            tflite.ResizeNearestNeighborOptionsStart(b)
+            tflite.ResizeNearestNeighborOptionsAddHalfPixelCenters(b, True)
+            options = tflite.ResizeNearestNeighborOptionsEnd(b)
+            return tflite.BuiltinOptions.ResizeNearestNeighborOptions, options
     return 0, 0
 
 

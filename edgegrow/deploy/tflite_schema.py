@@ -199,6 +199,14 @@ class ConcatenationOptions:
 
 
 @dataclass(frozen=True, eq=False)
+class ResizeNearestNeighborOptions:
+    """Of RESIZE_NEAREST_NEIGHBOR."""
+
+    align_corners: bool = scalar(0, "?", False)
+    half_pixel_centers: bool = scalar(1, "?", False)
+
+
+@dataclass(frozen=True, eq=False)
 class ReducerOptions:
     """Of MEAN."""
 

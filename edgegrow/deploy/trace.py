@@ -21,13 +21,22 @@ Kind = Literal[
     "norm",
     "relu",
     "relu6",
+    "sigmoid",
+    "tanh",
+    "silu",
+    "hard_sigmoid",
+    "hard_swish",
     "add",
+    "mul",
+    "cat",
     "pad",
     "average",
     "max",
     "global",
     "mean",
-    "flatten",
+    "upsample",
+    "reshape",
+    "expand",
     "keep",
 ]
 
@@ -59,12 +68,16 @@ class Call:
         Where its tensors come from.
     options : object
         The module of a ``conv``, ``linear`` or ``norm``; a `Pooling` of ``average`` and ``max``; the zeros
-        around, in PyTorch's order, of ``pad``; the axes of ``mean``; the output size of ``global``.
+        around, in PyTorch's order, of ``pad``; the axes of ``mean``, the axis of ``cat``; the output size of
+        ``global``; the scale factor of ``upsample``.
+    in_place : bool
+        It changes its first input.
     """
 
     kind: Kind
     inputs: tuple[Any, ...]
     options: Any = None
+    in_place: bool = False
 
 
 def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
@@ -88,6 +101,14 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
         raise UnsupportedError(
             f"network: torch.fx cannot trace it: {reason(error)}: keep forward free of branches on data"
         ) from error
+    for node in traced.graph.nodes:
+        called = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
+        call = read_call(node, called) if node.op.startswith("call") and not node.users else None
+        if call is not None and call.in_place:
+            raise UnsupportedError(
+                f"layer {describe(node, called)}: it changes a tensor in place, and no one reads what it "
+                "yields: use its result"
+            )
     traced.graph.eliminate_dead_code()
     if sum(node.op == "placeholder" for node in traced.graph.nodes) != 1:
         raise UnsupportedError("network: it has several inputs: give it one")
@@ -135,6 +156,8 @@ def read_call(node: fx.Node, module: nn.Module | None) -> Call | None:
 
 
 def _read_module(module: nn.Module, x: Any) -> Call | None:
+    if kind := _ACTIVATIONS.get(type(module)):
+        return Call(kind, (x,), in_place=getattr(module, "inplace", False))
     match module:
         case nn.Conv1d() | nn.Conv2d():
             return Call("conv", (x,), module)
@@ -142,14 +165,12 @@ def _read_module(module: nn.Module, x: Any) -> Call | None:
             return Call("linear", (x,), module)
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return Call("norm", (x,), module)
-        case nn.ReLU():
-            return Call("relu", (x,))
-        case nn.ReLU6():
-            return Call("relu6", (x,))
         case nn.Identity() | nn.Dropout() | nn.Dropout1d() | nn.Dropout2d():
             return Call("keep", (x,))
-        case nn.Flatten():
-            return Call("flatten", (x,))
+        case nn.Flatten() | nn.Unflatten():
+            return Call("reshape", (x,))
+        case nn.Upsample():
+            return _upsample(x, module.size, module.scale_factor, module.mode)
         case nn.ConstantPad1d() | nn.ConstantPad2d() if module.value == 0:  # ZeroPad is a ConstantPad
             return Call("pad", (x,), tuple(module.padding))
         case nn.AdaptiveAvgPool1d() | nn.AdaptiveAvgPool2d():
@@ -163,8 +184,40 @@ def _read_module(module: nn.Module, x: Any) -> Call | None:
     return None
 
 
-def _add(x: Any, other: Any) -> Call | None:
-    return Call("add", (x, other)) if isinstance(x, fx.Node) and isinstance(other, fx.Node) else None
+def _activation(kind: Kind, changes: bool = False) -> Callable[..., Call]:
+    """Adapter of an activation's function or method."""
+
+    def adapt(input: Any, inplace: bool = False) -> Call:
+        return Call(kind, (input,), in_place=inplace or changes)
+
+    return adapt
+
+
+def _of_two(kind: Kind, changes: bool = False) -> Callable[..., Call | None]:
+    """Adapter of an addition or a product, of two tensors alone."""
+
+    def adapt(input: Any, other: Any) -> Call | None:
+        tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
+        return Call(kind, (input, other), in_place=changes) if tensors else None
+
+    return adapt
+
+
+def _cat(tensors: Any, dim: int = 0) -> Call:
+    return Call("cat", tuple(tensors), dim)
+
+
+def _index(input: Any, index: Any) -> Call | None:
+    """Only new axes may be put in: ``x[:, :, None, None]``."""
+    indices = index if isinstance(index, tuple) else (index,)
+    whole = all(item is None or item is Ellipsis or item == slice(None) for item in indices)
+    return Call("reshape", (input,)) if whole else None
+
+
+def _upsample(
+    input: Any, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **others: Any
+) -> Call | None:
+    return Call("upsample", (input,), scale_factor) if mode.startswith("nearest") else None
 
 
 def _pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Call | None:
@@ -202,30 +255,58 @@ def _mean(input: Any, dim: Any, keepdim: bool = False) -> Call:
     return Call("mean", (input,), dim)
 
 
-def _relu(input: Any, inplace: bool = False) -> Call:
-    return Call("relu", (input,))
-
-
 def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Call:
     return Call("keep", (input,))
 
 
-def _flatten(input: Any, *shape: Any, **dims: Any) -> Call:
-    return Call("flatten", (input,))
+# What becomes of the shape is traced.
+def _reshape(input: Any, *shape: Any, **dims: Any) -> Call:
+    return Call("reshape", (input,))
 
 
+def _expand(input: Any, *shape: Any) -> Call:
+    return Call("expand", (input,))
+
+
+_ACTIVATIONS: dict[type[nn.Module], Kind] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SiLU: "silu",
+    nn.Hardsigmoid: "hard_sigmoid",
+    nn.Hardswish: "hard_swish",
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+}
 _FUNCTIONS: dict[Any, Callable[..., Call | None]] = {
-    torch.relu: _relu,
-    F.relu: _relu,
-    F.relu6: lambda input, inplace=False: Call("relu6", (input,)),
-    operator.add: _add,
-    operator.iadd: _add,
-    torch.add: _add,
-    torch.flatten: _flatten,
-    torch.reshape: _flatten,
+    torch.relu: _activation("relu"),
+    F.relu: _activation("relu"),
+    F.relu6: _activation("relu6"),
+    torch.sigmoid: _activation("sigmoid"),
+    F.sigmoid: _activation("sigmoid"),
+    torch.tanh: _activation("tanh"),
+    F.tanh: _activation("tanh"),
+    F.silu: _activation("silu"),
+    F.hardsigmoid: _activation("hard_sigmoid"),
+    F.hardswish: _activation("hard_swish"),
+    operator.add: _of_two("add"),
+    operator.iadd: _of_two("add", changes=True),
+    torch.add: _of_two("add"),
+    operator.mul: _of_two("mul"),
+    operator.imul: _of_two("mul", changes=True),
+    torch.mul: _of_two("mul"),
+    torch.multiply: _of_two("mul"),
+    torch.cat: _cat,
+    torch.concat: _cat,
+    torch.concatenate: _cat,
+    operator.getitem: _index,
+    torch.flatten: _reshape,
+    torch.reshape: _reshape,
+    torch.unsqueeze: _reshape,
+    torch.squeeze: _reshape,
     torch.mean: _mean,
     F.dropout: _dropout,
     F.pad: _pad,
+    F.interpolate: _upsample,
     F.avg_pool1d: _average,
     F.avg_pool2d: _average,
     F.max_pool1d: _max,
@@ -234,13 +315,24 @@ _FUNCTIONS: dict[Any, Callable[..., Call | None]] = {
     F.adaptive_avg_pool2d: lambda input, output_size: Call("global", (input,), output_size),
 }
 _METHODS: dict[Any, Callable[..., Call | None]] = {
-    "relu": _relu,
-    "relu_": _relu,
-    "add": _add,
-    "add_": _add,
-    "flatten": _flatten,
-    "view": _flatten,
-    "reshape": _flatten,
+    "relu": _activation("relu"),
+    "relu_": _activation("relu", changes=True),
+    "sigmoid": _activation("sigmoid"),
+    "sigmoid_": _activation("sigmoid", changes=True),
+    "tanh": _activation("tanh"),
+    "tanh_": _activation("tanh", changes=True),
+    "add": _of_two("add"),
+    "add_": _of_two("add", changes=True),
+    "mul": _of_two("mul"),
+    "mul_": _of_two("mul", changes=True),
+    "flatten": _reshape,
+    "unflatten": _reshape,
+    "view": _reshape,
+    "reshape": _reshape,
+    "unsqueeze": _reshape,
+    "squeeze": _reshape,
+    "expand": _expand,
+    "expand_as": _expand,
     "contiguous": lambda input: Call("keep", (input,)),
     "mean": _mean,
 }

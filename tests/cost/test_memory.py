@@ -1,12 +1,9 @@
-import os
-import re
-import tempfile
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from tflite_micro import runtime
+from tflm_arena import head
 
 from edgegrow.cost.memory import ALIGNMENT, plan_arena
 from edgegrow.deploy.graph import Add, Concatenation, Graph, Operator, Tensor
@@ -14,25 +11,6 @@ from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.nets import load_net
-
-
-def head(model: bytes) -> int:
-    """Bytes of TFLM's non-persistent arena, which it only prints to standard error."""
-    with tempfile.TemporaryFile() as file:
-        saved = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            recording = runtime.InterpreterConfig.kAllocationRecording
-            interpreter = runtime.Interpreter.from_bytes(model, intrepreter_config=recording)
-            interpreter.print_allocations()
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-        file.seek(0)
-        printed = file.read().decode()
-    found = re.search(r"Arena allocation head (\d+) bytes", printed)
-    assert found, printed
-    return int(found[1])
 
 
 def build(name: str, shape: tuple[int, ...], widths: tuple[int, ...] | None = None) -> Graph:

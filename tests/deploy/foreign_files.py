@@ -28,7 +28,9 @@ from edgegrow.deploy.graph import (
     Relu,
     Reshape,
     Softmax,
+    Tanh,
     Tensor,
+    UpsampleNearest2D,
     Window,
 )
 
@@ -79,8 +81,8 @@ class Chain:
         op = kind(f"op{len(self.operators)}", inputs, output or self.tensor((1,)), **options)
         if output is None:
             scale, zero_point = None, None
-            if kind in (Softmax, Logistic):
-                scale, zero_point = 1 / 256, -128
+            if op.fixed_quantization:
+                scale, zero_point = op.fixed_quantization
             elif op.keeps_quantization or (options.get("activation") == "relu6" and kind is Relu):
                 scale, zero_point = inputs[0].scale, inputs[0].zero_point
             op = kind(op.name, inputs, self.tensor(op.output_shape(), scale, zero_point), **options)
@@ -122,7 +124,9 @@ def every_operator() -> Graph:
     chain.add(MaxPool2D, window=Window((2, 2), (1, 1), "SAME"))
     chain.add(Relu, activation="relu6")
     chain.add(AveragePool2D, window=Window((2, 2), (2, 2), "VALID"), activation="relu")
+    chain.add(Tanh)
     chain.add(Concatenation, chain.last, chain.last, axis=3)
+    chain.add(UpsampleNearest2D, factor=(2, 3))
     chain.add(Mean)
     chain.weighted(FullyConnected, (6, 16), 6)
     chain.reshape((1, 2, 3))

@@ -14,7 +14,8 @@ from tflite_micro import runtime
 
 def tflm(model: bytes, q: np.ndarray) -> np.ndarray:
     """Outputs int8 ``(n, classes)`` of tflite-micro."""
-    interpreter = runtime.Interpreter.from_bytes(model)
+    arena = max(10 * len(model), 2**18)  # small files may have large maps
+    interpreter = runtime.Interpreter.from_bytes(model, arena_size=arena)
     outputs = []
     for sample in q:
         interpreter.set_input(sample[None], 0)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from interpreters import tflm
 
 from edgegrow.deploy.c import write_c
-from edgegrow.deploy.foreign import (
+from edgegrow.deploy.graph import (
     Concatenation,
+    Graph,
     HardSwish,
     Logistic,
     Mean,
@@ -19,8 +20,10 @@ from edgegrow.deploy.foreign import (
     Relu,
     Reshape,
     Softmax,
+    Tanh,
+    Tensor,
+    UpsampleNearest2D,
 )
-from edgegrow.deploy.graph import Graph, Tensor
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.errors import InputError, UnsupportedError
@@ -56,6 +59,9 @@ GRAPHS = {
     "softmax of one": one(Softmax, (1, 1), 0.5, SHARES),
     "softmax of rows": one(Softmax, (1, 3, 4, 7), 0.2, SHARES),
     "logistic": one(Logistic, (1, 4, 4, 3), 0.06, SHARES),
+    "tanh": one(Tanh, (1, 4, 4, 3), 0.06, (1 / 128, 0)),
+    "upsample": one(UpsampleNearest2D, (1, 3, 4, 5), 0.06, (float(np.float32(0.06)), 5), result=(1, 6, 12, 5),
+                    factor=(2, 3)),
     "hard swish": one(HardSwish, (1, 4, 4, 3), 0.06, (float(np.float32(0.04)), -9)),
     "relu": one(Relu, (1, 4, 4, 3), 0.06, (float(np.float32(0.04)), -128)),
     "reshape": one(Reshape, (1, 4, 4, 3), 0.06, (float(np.float32(0.06)), 5), result=(1, 48)),

@@ -18,7 +18,9 @@ from edgegrow.deploy.graph import (
     Pad,
     Relu,
     Softmax,
+    Tanh,
     Tensor,
+    UpsampleNearest2D,
     Window,
 )
 from edgegrow.deploy.onnx import write_onnx
@@ -49,6 +51,7 @@ def shapes(rng: np.random.Generator) -> tuple[int, ...]:
 BUILD = {
     "softmax": lambda c, rng: c.add(Softmax, beta=float(rng.choice([0.5, 1.0, 2.0]))),
     "logistic": lambda c, rng: c.add(Logistic),
+    "tanh": lambda c, rng: c.add(Tanh),
     "hard swish": lambda c, rng: c.add(HardSwish),
     "relu": lambda c, rng: c.add(Relu, activation="relu"),
     "relu6": lambda c, rng: c.add(Relu, activation="relu6"),
@@ -80,23 +83,26 @@ def test_bit_for_bit_as_tflite_micro(name, seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_maps(seed):
-    """Means, gates of one value a channel, and pools with a fused activation."""
+    """Means, gates of one value a channel, repeated elements, and pools with a fused activation."""
     rng = np.random.default_rng(seed)
     chain = Chain((1, *(int(n) for n in rng.integers(2, 12, 3))), seed)
     mean = chain.add(Mean, keep_dims=True)
     chain.add(Mul, *((chain.input, mean) if seed % 2 else (mean, chain.input)))
     kind = MaxPool2D if seed % 3 else AveragePool2D
     chain.add(kind, window=Window((2, 2), (1, 2), "SAME"), activation=("relu", "relu6")[seed % 2])
+    chain.add(UpsampleNearest2D, factor=tuple(int(n) for n in rng.integers(1, 6, 2)))
+    equal(chain.graph())
     chain.add(Mean)
     equal(chain.graph())
 
 
 @pytest.mark.parametrize("scale", [2**-20, 2**-10, 0.01, 0.0371, 0.1447, 0.99, 7.9])
 def test_scales_of_exponents(scale):
-    for kind in Softmax, Logistic:
+    for kind in Softmax, Logistic, Tanh:
         for zero_point in (-128, -5, 127):
             x = Tensor("x", (1, 256), scale, zero_point)
-            graph = Graph(x, y := Tensor("y", x.shape, *SIGMOID), (kind("op", (x,), y),))
+            ends = (1 / 128, 0) if kind is Tanh else SIGMOID
+            graph = Graph(x, y := Tensor("y", x.shape, *ends), (kind("op", (x,), y),))
             q = np.stack([np.arange(-128, 128), np.full(256, 3), np.random.default_rng(0).permuted(
                 np.arange(-128, 128)), np.r_[127, np.full(255, -128)]]).astype(np.int8)  # fmt: skip
             np.testing.assert_array_equal(simulate(graph, q), tflm(tflite_bytes(graph), q))
@@ -176,6 +182,10 @@ SAME = 0.5, 3
     [
         (Softmax("op", (X,), Tensor("y", X.shape, *SAME)), "scale 1/256"),
         (Logistic("op", (X,), Tensor("y", X.shape, 1 / 256, 0)), "scale 1/256"),
+        (Tanh("op", (X,), Tensor("y", X.shape, *SIGMOID)), "scale 1/128 and zero point 0"),
+        (Relu("op", (X,), Tensor("y", X.shape, *SAME), activation="unit"), "scale 1/255"),
+        (UpsampleNearest2D("op", (X,), Tensor("y", (1, 0, 4, 2), *SAME), factor=(0, 1)), "it repeats"),
+        (UpsampleNearest2D("op", (X,), Tensor("y", (1, 8, 4, 2), 0.25, 3), factor=(2, 1)), "must keep"),
         (Softmax("op", (X,), Tensor("y", X.shape, *SIGMOID), beta=1e6), "differ too much"),
         (HardSwish("op", (X,), Tensor("y", X.shape, 0.5 / 128, 0)), "differ too much"),
         (Mul("op", (X, X), Tensor("y", X.shape, 1e-9, 0)), "differ too much"),

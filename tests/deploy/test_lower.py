@@ -179,13 +179,16 @@ REFUSED = [
     (flat(nn.Conv1d(2, 4, 3, stride=2, padding=1)), (2, 8), "0 (Conv1d)", "nn.ConstantPad1d((0, 1), 0.0)"),
     (flat(nn.Conv2d(2, 4, 3, dilation=2)), IMAGE, "0 (Conv2d)", "dilation"),
     (flat(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")), IMAGE, "0 (Conv2d)", "padding_mode"),
-    (flat(nn.Conv2d(2, 4, 3), nn.Sigmoid()), IMAGE, "1 (Sigmoid)", "cannot be deployed"),
+    (flat(nn.Conv2d(2, 4, 3), nn.GELU()), IMAGE, "1 (GELU)", "cannot be deployed"),
     (flat(nn.ConvTranspose2d(2, 4, 3)), IMAGE, "0 (ConvTranspose2d)", "cannot be deployed"),
     (nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Softmax(1)), IMAGE, "2 (Softmax)", "logits"),
-    (flat(nn.ReLU(), nn.Conv2d(2, 4, 3)), IMAGE, "0 (ReLU)", "directly after"),
-    (flat(nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3)), IMAGE, "0 (BatchNorm2d)", "directly after"),
-    (flat(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE, "2 (BatchNorm2d)", "directly after"),
-    (flat(nn.Conv2d(2, 4, 3), nn.AvgPool2d(2), nn.ReLU()), IMAGE, "2 (ReLU)", "directly after"),
+    (
+        flat(nn.ZeroPad2d(1), nn.ReLU(), nn.Conv2d(2, 4, 3)),
+        IMAGE,
+        "1 (ReLU)",
+        "pad only before a convolution",
+    ),
+    (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(128)), IMAGE, "1 (BatchNorm1d)", "before flattening"),
     (
         flat(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)),
         IMAGE,
@@ -197,18 +200,34 @@ REFUSED = [
     (flat(nn.ZeroPad2d(-1), nn.Conv2d(2, 4, 3)), IMAGE, "0 (ZeroPad2d)", "with zeros"),
     (flat(nn.ConstantPad2d(1, 2.0), nn.Conv2d(2, 4, 3)), IMAGE, "0 (ConstantPad2d)", "cannot be deployed"),
     (flat(nn.MaxPool2d(3, 2, 1)), IMAGE, "0 (MaxPool2d)", "SAME, ((0, 1), (0, 1)): use padding=0"),
-    (flat(nn.AvgPool2d(3, 1, 1)), IMAGE, "0 (AvgPool2d)", "count_include_pad=False"),
     (flat(nn.MaxPool2d(3, ceil_mode=True), nn.Conv2d(2, 4, 1)), IMAGE, "0 (MaxPool2d)", "ceil_mode"),
     (flat(nn.MaxPool2d(2, dilation=2), nn.Conv2d(2, 4, 1)), IMAGE, "0 (MaxPool2d)", "dilation"),
     (nn.Linear(8, 4), IMAGE, "0 (Linear)", "flatten before"),
     (nn.Conv2d(2, 4, 3), IMAGE, "output", "logits"),
     (nn.Sequential(nn.Flatten(2), nn.Conv1d(2, 3, 1), nn.Flatten()), IMAGE, "0 (Flatten)", "flatten each"),
-    (Residual(torch.add, nn.ReLU()), IMAGE, "body.0 (ReLU)", "only reader"),
-    (Residual(torch.add, nn.BatchNorm2d(2)), IMAGE, "body.0 (BatchNorm2d)", "only reader"),
+    (Residual(torch.add, nn.ReLU(inplace=True)), IMAGE, "body.0 (ReLU)", "others still read"),
+    (Residual(lambda x, y: x + y.relu_() + y), IMAGE, "relu_", "others still read"),
+    (Residual(lambda x, y: (y.add_(x), x)[1]), IMAGE, "add_", "use its result"),
     (Residual(torch.add, nn.Conv2d(2, 1, 1)), IMAGE, "add (add)", "equal shapes"),
-    (Residual(torch.mul, nn.Conv2d(2, 2, 1)), IMAGE, "mul (mul)", "cannot be deployed"),
     (Residual(lambda x, y: y + 1), IMAGE, "add (add)", "cannot be deployed"),
-    (Residual(lambda x, y: torch.cat([x, y], 1)), IMAGE, "cat (cat)", "cannot be deployed"),
+    (Residual(lambda x, y: y * 2), IMAGE, "mul (mul)", "cannot be deployed"),
+    (Residual(lambda x, y: x * y.mean((2, 3))[:, 0:1, None, None]), IMAGE, "getitem", "cannot be deployed"),
+    (Residual(lambda x, y: x * y[:, :, :1]), IMAGE, "getitem", "cannot be deployed"),
+    (Residual(lambda x, y: y.flatten(1)[:, :8]), IMAGE, "getitem", "cannot be deployed"),
+    (Residual(lambda x, y: x.flatten(2) * y.mean((2, 3), keepdim=True)), IMAGE, "flatten", "flatten each"),
+    (Residual(lambda x, y: y.mean((2, 3), keepdim=True).expand_as(x) + x), IMAGE, "add", "expand only"),
+    (Residual(lambda x, y: y.mean((2, 3)).expand(4, 2, 2)), IMAGE, "expand", "unsqueeze or view"),
+    (Residual(lambda x, y: torch.cat([x, y])), IMAGE, "cat (cat)", "dim=1"),
+    (
+        Residual(lambda x, y: torch.cat([x.flatten(1), y.mean((2, 3))], 1)),
+        IMAGE,
+        "cat (cat)",
+        "before flattening",
+    ),
+    (Residual(lambda x, y: F.interpolate(y, scale_factor=1.5)), IMAGE, "interpolate", "whole factor"),
+    (Residual(lambda x, y: F.interpolate(y, size=(4, 16))), IMAGE, "interpolate", "whole factor"),
+    (flat(nn.Upsample(scale_factor=2, mode="bilinear")), IMAGE, "0 (Upsample)", "cannot be deployed"),
+    (Residual(lambda x, y: y.view(-1, 4, 4, 8)), IMAGE, "view (view)", "flatten each"),
     (
         Residual(lambda x, y: F.pad(y, (1, 1, 0, 0), mode="circular")),
         IMAGE,
@@ -233,6 +252,151 @@ def test_what_cannot_be_deployed_is_named_in_one_line(module, shape, place, word
     assert words in message
     assert "\n" not in message
     assert message.count(": ") >= 1
+
+
+class Forward(nn.Module):
+    """Layers by name, and what is done with them."""
+
+    def __init__(self, forward, **layers: nn.Module) -> None:
+        super().__init__()
+        self.done = forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        return self.done(self, x)
+
+
+def kinds(graph) -> list[str]:
+    return [
+        type(op).__name__ + ("" if getattr(op, "activation", "none") == "none" else f" {op.activation}")
+        for op in graph.operators
+    ]
+
+
+def conv(cin: int = 2, cout: int = 2, size: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(cin, cout, size, padding="same")
+
+
+def gate(unite):
+    """Multiply a map by what `unite` makes of a linear layer's outputs."""
+    return Forward(
+        lambda m, x: (m.conv(x) * unite(m.linear(x.mean((2, 3))), x)).flatten(1),
+        conv=conv(), linear=nn.Linear(2, 2),
+    )  # fmt: skip
+
+
+GATED = ["Conv2D", "AveragePool2D", "FullyConnected", "Reshape", "Mul"]
+LOWERED = {
+    "ReLU before all": (flat(nn.ReLU(), conv()), ["Relu relu", "Conv2D"]),
+    "ReLU twice": (flat(conv(), nn.ReLU(), nn.ReLU6()), ["Conv2D relu6"]),
+    "ReLU6, then ReLU": (flat(conv(), nn.ReLU6(), nn.ReLU()), ["Conv2D relu6"]),
+    "ReLU after an average": (
+        flat(conv(), nn.AvgPool2d(2), nn.ReLU()),
+        ["Conv2D", "AveragePool2D", "Relu relu"],
+    ),
+    "ReLU beside its input": (Residual(torch.add, nn.ReLU6()), ["Conv2D", "Relu relu6", "Add"]),
+    "norm before all": (flat(nn.BatchNorm2d(2), nn.ReLU(), conv()), ["DepthwiseConv2D relu", "Conv2D"]),
+    "norm after ReLU": (flat(conv(), nn.ReLU(), nn.BatchNorm2d(2)), ["Conv2D relu", "DepthwiseConv2D"]),
+    "norm beside its input": (Residual(torch.add, nn.BatchNorm2d(2)), ["Conv2D", "DepthwiseConv2D", "Add"]),
+    "norm of features": (
+        nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.ReLU(), nn.BatchNorm1d(5), nn.Linear(5, 3)),
+        ["FullyConnected relu", "Reshape", "DepthwiseConv2D", "FullyConnected"],
+    ),
+    "norm of a pool": (
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(2), nn.Linear(2, 3)),
+        ["AveragePool2D", "DepthwiseConv2D", "FullyConnected"],
+    ),
+    "ReLU after a concatenation": (
+        Residual(lambda x, y: F.relu(torch.cat([y, y * y, F.interpolate(F.max_pool2d(x, 2), size=8)], 1))),
+        ["Conv2D", "Mul", "MaxPool2D", "UpsampleNearest2D", "Concatenation", "Relu relu"],
+    ),
+    "ReLU in front of a concatenation": (
+        Forward(
+            lambda m, x: F.relu(torch.cat([m.one(x), m.up(m.two(F.max_pool2d(x, 2)))], 1)).flatten(1),
+            one=conv(), two=conv(), up=nn.UpsamplingNearest2d(scale_factor=2),
+        ),
+        ["Conv2D relu", "MaxPool2D", "Conv2D relu", "UpsampleNearest2D", "Concatenation"],
+    ),
+    "sigmoids joined": (
+        Residual(lambda x, y: torch.cat([x.sigmoid(), torch.sigmoid(y)], 2)),
+        ["Conv2D", "Logistic", "Logistic", "Concatenation"],
+    ),
+    "a sigmoid and more": (
+        Residual(lambda x, y: torch.cat([F.max_pool2d(x.sigmoid(), 2), F.avg_pool2d(y, 2)], -1)),
+        ["Conv2D", "Logistic", "MaxPool2D", "AveragePool2D", "DepthwiseConv2D", "Concatenation"],
+    ),
+    "features joined": (
+        Forward(
+            lambda m, x: torch.cat([m.linear(m.pool(x)).tanh(), m.pool(x), m.pool(m.conv(x))], 1),
+            conv=conv(), linear=nn.Linear(2, 3), pool=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        ),
+        ["AveragePool2D", "FullyConnected", "Tanh", "AveragePool2D", "Conv2D", "AveragePool2D", "Reshape",
+         "DepthwiseConv2D", "Concatenation"],
+    ),
+    "one of one": (Residual(lambda x, y: torch.cat([y], 1)), ["Conv2D"]),
+    "view of a gate": (gate(lambda y, x: y.view(x.shape[0], -1, 1, 1)), GATED),
+    "unsqueezed gate": (gate(lambda y, x: y.unsqueeze(2).unsqueeze(3)), GATED),
+    "indexed gate": (gate(lambda y, x: y[..., None, None]), GATED),
+    "expanded gate": (gate(lambda y, x: y.reshape(-1, 2, 1, 1).expand_as(x)), GATED),
+    "gate first": (
+        Residual(lambda x, y: F.adaptive_avg_pool2d(y, 1) * x),
+        ["Conv2D", "AveragePool2D", "Mul"],
+    ),
+    "a gate of places": (
+        Forward(lambda m, x: (x * m.conv(x).sigmoid()).flatten(1), conv=conv(2, 1)),
+        ["Conv2D", "Logistic", "Mul"],
+    ),
+    "squeezed": (
+        Residual(lambda x, y: F.adaptive_avg_pool2d(y, 1).squeeze(3).squeeze(-1)),
+        ["Conv2D", "AveragePool2D"],
+    ),
+    "a map and features added": (
+        Forward(lambda m, x: m.linear(x.mean((2, 3))) + x.mean((2, 3)), linear=nn.Linear(2, 2)),
+        ["AveragePool2D", "FullyConnected", "AveragePool2D", "Reshape", "Add"],
+    ),
+    "hard functions": (
+        flat(conv(), nn.Hardsigmoid(), conv(), nn.Hardswish(), nn.Hardsigmoid()),
+        ["Conv2D unit", "Conv2D", "HardSwish", "DepthwiseConv2D unit"],
+    ),
+    "smooth functions": (
+        flat(conv(), nn.SiLU(inplace=True), conv(), nn.Tanh(), nn.Sigmoid()),
+        ["Conv2D", "Logistic", "Mul", "Conv2D", "Tanh", "Logistic"],
+    ),
+    "in place": (
+        Residual(lambda x, y: y.tanh().mul_(x).add_(x).relu_()),
+        ["Conv2D", "Tanh", "Mul", "Add relu"],
+    ),
+    "zeros that count": (
+        flat(nn.AvgPool2d((3, 5), 1, (1, 2)), conv(), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
+        ["DepthwiseConv2D", "Conv2D", "AveragePool2D"],
+    ),
+    "upsampled once": (Residual(lambda x, y: F.interpolate(y, scale_factor=1)), ["Conv2D"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOWERED)
+def test_branches_and_functions(name):
+    module, expected = LOWERED[name]
+    with torch.no_grad():
+        features = module(torch.zeros(2, *IMAGE)).shape[1]
+    headed = settle(nn.Sequential(module, nn.Linear(features, 3)), IMAGE, 0)  # the order of features shows
+    graph = lower(headed, IMAGE)
+    assert_same(headed, graph, IMAGE)
+    assert kinds(graph) == [*expected, "FullyConnected"]
+
+
+def test_signals():
+    module = Forward(
+        lambda m, x: m.head(torch.cat([m.up(x), m.up(m.conv(x) * x.mean(2, keepdim=True))], 1).flatten(1)),
+        conv=nn.Conv1d(2, 2, 1), up=nn.Upsample(scale_factor=3), head=nn.Linear(96, 3),
+    )  # fmt: skip
+    graph = lower(module, (2, 8))
+    assert_same(module, graph, (2, 8))
+    assert kinds(graph) == [
+        "UpsampleNearest2D", "Conv2D", "AveragePool2D", "Mul", "UpsampleNearest2D", "Concatenation",
+        "FullyConnected",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 2), (2, 3, 8, 8), ()])
