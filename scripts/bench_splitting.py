@@ -25,9 +25,9 @@ from edgegrow.cost.layers import count_macs
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Split
 from edgegrow.growth.eigenpairs import SplittingIndex
-from edgegrow.growth.grow import MOST_SAMPLES, score
+from edgegrow.growth.grow import MOST_SAMPLES, score, split_candidates
 from edgegrow.growth.seed import plant_seed
-from edgegrow.growth.select import select_splits
+from edgegrow.growth.select import select
 from edgegrow.measure.identity import host_identity
 from edgegrow.nets import load_net
 from edgegrow.training import Batches, deterministic, generator, make_optimizer, train
@@ -100,8 +100,8 @@ def main() -> None:
     limits = {"macs": macs * (1 / growing.seed_fraction) ** (1 / growing.steps)}
 
     def chosen(indices: list[SplittingIndex]) -> set[tuple[str, int]]:
-        splits = select_splits(trace, indices, costs, limits)
-        return {(name, channel) for name, channels in splits.items() for channel in channels.tolist()}
+        selection = select(trace.widths(), trace.shapes, split_candidates(indices), costs, limits)
+        return {(candidate.group, candidate.key) for candidate in selection.chosen}
 
     agreement = float(spearmanr(gains(on_sample), gains(on_everything)).statistic)
     repeated = float(spearmanr(gains(on_sample), gains(again)).statistic)

@@ -25,6 +25,14 @@ def config():
     return resolve_config(values=values, settings=SETTINGS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """Calibrations are kept here, not in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return api.grow(config(), tmp_path_factory.mktemp("runs") / "whole")

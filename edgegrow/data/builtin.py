@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ from edgegrow.data.download import download
 from edgegrow.data.idx import read_idx
 from edgegrow.data.splits import assemble
 from edgegrow.errors import InputError, reason
+from edgegrow.files import cache_folder
 
 FASHION_MNIST_FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -146,7 +146,7 @@ def _find(data_dir: Path | None) -> tuple[Path, dict[str, Path]]:
             return folder, paths
         missing = ", ".join(name for name, path in found.items() if path is None)
         looked.append(f"{folder} (without {missing})" if paths else str(folder))
-    folder = _cache() / "fashion-mnist"
+    folder = cache_folder() / "fashion-mnist"
     paths = {}
     try:
         for name, digest in FASHION_MNIST_FILES.items():
@@ -169,7 +169,7 @@ def _folders(data_dir: Path | None) -> Iterator[Path]:
         yield data_dir / "fashion-mnist"
     for system in SYSTEM_FOLDERS:
         yield system / "fashion-mnist"
-    yield _cache() / "fashion-mnist"
+    yield cache_folder() / "fashion-mnist"
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -180,12 +180,3 @@ def _file(folder: Path, name: str) -> Path | None:
         except OSError:  # a folder that may not be entered has nothing for us
             pass
     return None
-
-
-def _cache() -> Path:
-    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        base = configured if configured.is_absolute() else Path.home() / ".cache"
-    except RuntimeError as error:
-        raise InputError("data: no home folder to keep downloads in: set XDG_CACHE_HOME") from error
-    return base / "edgegrow"

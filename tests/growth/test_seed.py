@@ -1,11 +1,14 @@
 """The seed: the net's own proportions, scaled to its share of the budget, the same weights for a seed."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgegrow.config import Budget
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.errors import InputError
 from edgegrow.growth.seed import NARROWEST, build_network, plant_seed
@@ -70,6 +73,28 @@ def test_given_widths_are_kept():
 def test_an_impossible_budget_says_what_would_be_needed(name, limits, metric):
     with pytest.raises(InputError, match=f"budget {metric}: impossible.*needs.*raise the budget"):
         plant(name, limits)
+
+
+@pytest.mark.parametrize("name", ["mlp", "dscnn", "resnet8"])
+@given(shares=st.tuples(st.floats(0.001, 2.0), st.floats(0.001, 2.0)))
+@settings(max_examples=8, deadline=None)
+def test_the_nearest_feasible_budget_is_named_and_feasible(name, shares):
+    """Copied from the message it plants a seed; with any limit that was raised a little lower it does not."""
+    narrowest = plant(name, {"macs": 1e9}, fraction=1e-9)
+    needed = costs(narrowest.shapes(narrowest.widths()))
+    limits = {metric: share * value for (metric, value), share in zip(needed.items(), shares, strict=True)}
+    if min(shares) >= 1:
+        plant(name, limits)
+        return
+    with pytest.raises(InputError, match="impossible") as told:
+        plant(name, limits)
+    nearest = Budget.parse(re.search(r"raise the budget to (\S+) at least", str(told.value))[1]).limits
+    assert plant(name, nearest).widths() == narrowest.widths()
+    for metric, limit in nearest.items():
+        assert limit == pytest.approx(max(limits[metric], needed[metric]), abs=1)
+        if needed[metric] > limits[metric]:
+            with pytest.raises(InputError, match=f"budget {metric}: impossible"):
+                plant(name, {**nearest, metric: limit - 1})
 
 
 def test_a_network_without_a_growable_group_is_refused():
