@@ -36,10 +36,10 @@ from edgegrow.files import write_atomic
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN = (
-    *("low", "snow", "yet", "mess", "cup", "town", "drown", "lift", "light", "write"),
-    *("own", "gone", "cough", "of", "top", "shop", "goat", "glow", "bird", "seven"),
+    *("low", "cup", "town", "light", "gone", "top", "bed", "bird", "cat", "dog"),
+    *("happy", "house", "tree", "wow", "zero", "one", "three", "six", "seven", "nine"),
 )
-"""Other words: nearly all sound like a keyword."""
+"""Other words; the first six sound like a keyword, and none is pronounced like one."""
 
 CLASSES = (*KEYWORDS, "unknown", "silence")
 EACH = (1000, 170, 250)
@@ -68,11 +68,11 @@ VARIANTS = (
 
 SPEED_WPM = (110, 230)
 PITCH = (20, 80)
-SNR_DB = (-6.0, 12.0)
+SNR_DB = (10.0, 30.0)
 LEVEL = (0.05, 0.9)
 """The loudest sample of a second, of full scale; drawn evenly on a logarithmic scale."""
 
-OUTSIDE = 0.1
+OUTSIDE = 0.05
 """This share of a word may be before the second begins, or after it ends."""
 
 FRAMES, BANDS = 49, 40
