@@ -9,7 +9,16 @@ from mutations import mutated, structure
 from networks import CASES, NAMES, graph
 
 from edgegrow.deploy.flatbuffer import Flatbuffer
-from edgegrow.deploy.graph import Conv2D, DepthwiseConv2D, FullyConnected, Graph, Relu, Softmax, Window
+from edgegrow.deploy.graph import (
+    Conv2D,
+    DepthwiseConv2D,
+    FullyConnected,
+    Graph,
+    Relu,
+    Softmax,
+    UpsampleNearest2D,
+    Window,
+)
 from edgegrow.deploy.read import LARGEST_FILE, read_tflite
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
@@ -366,3 +375,43 @@ def test_relu_alone_beside_a_fused_one():
     data = tflite_bytes(chain.graph())
     q = inputs(chain.graph())
     np.testing.assert_array_equal(simulate(read_tflite(data), q), tflm(data, q))
+
+
+def resized(**values) -> bytes:
+    """Write a file that makes 6x9 of 3x3, and change its options or the sizes that it asks for."""
+    chain = Chain((1, 3, 3, 2))
+    chain.add(UpsampleNearest2D, factor=(2, 3))
+    model = unpack(tflite_bytes(chain.graph()))
+    (graph,) = model.subgraphs
+    (op,) = graph.operators
+    sizes, output = graph.tensors[op.inputs[1]], graph.tensors[op.outputs[0]]
+    if "wanted" in values:
+        model.buffers[sizes.buffer].data = np.array(values.pop("wanted"), "<i4").view("u1")
+    if "output" in values:
+        output.shape = values.pop("output")
+    for name, value in values.items():
+        setattr(op.builtinOptions, name, value)
+    return pack(model)
+
+
+def test_resizing_by_whole_factors():
+    for half_pixel_centers in True, False:
+        data = resized(halfPixelCenters=half_pixel_centers)
+        read = read_tflite(data)
+        assert read.operators[0].factor == (2, 3)
+        np.testing.assert_array_equal(simulate(read, inputs(read)), tflm(data, inputs(read)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"alignCorners": True, "halfPixelCenters": False}, "as often"),
+        ({"output": [1, 7, 9, 2], "wanted": [7, 9]}, "as often"),
+        ({"output": [1, 2, 9, 2], "wanted": [2, 9]}, "as often"),
+        ({"wanted": [9, 6]}, "asks for another"),
+        ({"output": [1, 6, 3 * 2**15, 2], "wanted": [6, 3 * 2**15]}, "no map for a device"),
+    ],
+)
+def test_other_resizing_is_refused(change, words):
+    with pytest.raises(InputError, match=words):
+        read_tflite(resized(**change))
