@@ -9,6 +9,7 @@ more than that of the whole. Peaks of memory only never shrink.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -158,24 +159,34 @@ class Knapsack:
         return (lost / saved, lost) if saved > 0 else (np.inf, lost)
 
     def _filled(self, levels: Levels) -> Levels:
-        """Raise levels one by one, by what they promise for their price, until no one fits."""
+        """Raise levels one by one, by what they promise for their price, until no one fits.
+
+        Then two together are tried: a file keeps equal vectors once, so that groups of equal width can fit
+        where neither does alone.
+        """
         while True:
-            now = self.price(levels)
-            best: tuple[tuple[bool, float], Levels] | None = None
-            for name, menu in self.menus.items():
-                level = menu.next(levels[name])
-                if level is None or not self.fits(wider := {**levels, name: level}):
-                    continue
-                price = max(
-                    (self.price(wider)[metric] - now[metric]) / limit for metric, limit in self.limits.items()
-                )
-                gain = menu.promises[level] - menu.promises[levels[name]]
-                worth = (True, gain / max(price, 1e-12)) if gain > 0 else (False, -price)
-                if best is None or worth > best[0]:
-                    best = worth, wider
+            best = self._best_rise(levels, 1) or self._best_rise(levels, 2)
             if best is None:
                 return levels
-            levels = best[1]
+            levels = best
+
+    def _best_rise(self, levels: Levels, together: int) -> Levels | None:
+        """Raise so many groups by one level each, those that promise most for their price; None if no fit."""
+        nexts = {name: menu.next(levels[name]) for name, menu in self.menus.items()}
+        rises = {name: level for name, level in nexts.items() if level is not None}
+        now = self.price(levels)
+        best: tuple[tuple[bool, float], Levels] | None = None
+        for names in combinations(rises, together):
+            wider = {**levels, **{name: rises[name] for name in names}}
+            if not self.fits(wider):
+                continue
+            then = self.price(wider)
+            price = max((then[metric] - now[metric]) / limit for metric, limit in self.limits.items())
+            gain = self.promise(wider) - self.promise(levels)
+            worth = (True, gain / max(price, 1e-12)) if gain > 0 else (False, -price)
+            if best is None or worth > best[0]:
+                best = worth, wider
+        return None if best is None else best[1]
 
 
 def _thinned(levels: Sequence[int], most: int) -> list[int]:
