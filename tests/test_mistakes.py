@@ -96,7 +96,7 @@ MISTAKES = {
     "missing file": (lambda f, r: ["grow", "--data", f / "none.npz", *QUICK], "none.npz"),
     "wrong budget unit": (lambda f, r: ["grow", "--budget", "macs=3ms"], "unknown unit 'ms'"),
     "impossible budget": (lambda f, r: ["grow", "--net", "dscnn", "--budget", "macs=100"], "impossible"),
-    "budget without a cost model": (lambda f, r: ["grow", "--budget", "latency=5ms"], "no cost model"),
+    "budget without a cost model": (lambda f, r: ["grow", "--budget", "energy=5mJ"], "no cost model"),
     "negative epochs": (lambda f, r: ["grow", "--budget", "macs=5k", "--epochs", "-3"], "train.epochs"),
     "unwritable folder": (lambda f, r: ["grow", *QUICK, "--out", "/proc/run"], "/proc/run"),
     "corrupt checkpoint": (corrupt_checkpoint, "damaged"),
