@@ -224,14 +224,10 @@ class Family:
 FAMILIES = {
     "plain": Family(Plain, ("a.0", "b.0")),
     "residual": Family(Residual, ("stem.0", "first.0", "down.0")),
-    "inverted residual": Family(InvertedResidual, ("stem.0", "expand.0"), deployable=False),
-    "squeeze-and-excite": Family(
-        SqueezeExcite, ("stem.0", "body.0", "squeeze", "dense.0", "head.0"), deployable=False
-    ),
-    "dense": Family(Dense, ("stem", "conv1", "conv2"), deployable=False),
-    "inception": Family(
-        Inception, ("stem.0", "one.0", "three.0.0", "three.1.0", "pooled.1.0"), deployable=False
-    ),
+    "inverted residual": Family(InvertedResidual, ("stem.0", "expand.0")),
+    "squeeze-and-excite": Family(SqueezeExcite, ("stem.0", "body.0", "squeeze", "dense.0", "head.0")),
+    "dense": Family(Dense, ("stem", "conv1", "conv2")),
+    "inception": Family(Inception, ("stem.0", "one.0", "three.0.0", "three.1.0", "pooled.1.0")),
     "shuffle": Family(Shuffle, ("stem.0", "first.0", "second.0", "branch.0.0", "head.0"), deployable=False),
     "1-D": Family(Signal, ("body.0", "body.6"), ((1, 40),), deployable=False),
     "MLP-mixer": Family(
@@ -240,7 +236,7 @@ FAMILIES = {
         fixed={"patch": "LayerNorm (norm1) takes statistics over it"},
         deployable=False,
     ),
-    "U-net-like": Family(UNet, ("down1.0", "down2.0", "bottom.0", "up2.0", "up1.0"), deployable=False),
+    "U-net-like": Family(UNet, ("down1.0", "down2.0", "bottom.0", "up2.0", "up1.0")),
     "multi-head": Family(MultiHead, ("stem.0", "digit.0", "parity.0"), deployable=False),
     "multi-input": Family(
         MultiInput, ("image.0.0", "facts.0", "joint.0"), ((1, 8, 8), (3,)), deployable=False
