@@ -27,6 +27,8 @@ from edgegrow.deploy.graph import DepthwiseConv2D, FloatGraph, FullyConnected, W
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.growth.groups import trace
+from edgegrow.growth.surgery import resize
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
 from families import FAMILIES, SHAPE
@@ -96,6 +98,20 @@ def test_a_graph_at_other_widths_is_the_network_at_other_widths(name):
             assert type(op) is type(other)
             if isinstance(op, Weighted):
                 assert (op.weight.shape, op.bias.shape) == (other.weight.shape, other.bias.shape)
+
+
+@families
+def test_a_graph_at_the_widths_of_a_trace_is_the_grown_network(name):
+    example, _ = at(name, FAMILIES[name][1])
+    traced = trace(network(name), SHAPE)
+    assert traced.growable
+    for more in 1, 4:
+        wider = {group: width + more + i for i, (group, width) in enumerate(traced.widths().items())}
+        resized = resize_graph(example, traced.shapes(wider))
+        resize(traced, wider)
+        expected = lower(traced.graph, SHAPE)
+        assert [tensor.shape for tensor in resized.tensors] == [tensor.shape for tensor in expected.tensors]
+        assert plan_arena(resized) == plan_arena(expected)
 
 
 @families
