@@ -11,7 +11,7 @@ were calibrated again every epoch, or learnt, did no better (docs/results/qat.md
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,10 +64,17 @@ class FakeQuantized(nn.Module):
         x = x[:, None] if x.ndim == 3 else x
         values = {graph.input.name: _rounded(x, graph.input)}
         for op in graph.operators:
-            inputs = [values[tensor.name] for tensor in op.inputs]
-            y = compute(op, inputs, *self._dequantized(op))
-            values[op.output.name] = _rounded(y, op.output, *clamp_limits(op))
+            values[op.output.name] = self.run(op, [values[tensor.name] for tensor in op.inputs])
         return values[graph.output.name].flatten(1)
+
+    def run(self, op: Operator, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute an operator of `graph` from real values that its int8 inputs stand for, ``(n, h, w, c)``.
+
+        What comes out are such values too. It differs from the device's by one step here and there: the
+        device rounds twice.
+        """
+        y = compute(op, inputs, *self._dequantized(op))
+        return _rounded(y, op.output, *clamp_limits(op))
 
     def _dequantized(self, op: Operator) -> Iterator[torch.Tensor]:
         """Yield what the device's weight and bias stand for; their gradients are the parameters'."""
