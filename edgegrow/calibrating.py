@@ -151,7 +151,7 @@ def calibrate_host(
     target : Target
     subject : Subject
     clock : HostClock
-        Its reference is `subject` at its own widths, or at those of the calibration that is continued.
+        Its reference is `subject` at its own widths.
     listener : Listener
     path : Path, optional
         Where to keep it; by default in the user's cache.
@@ -329,7 +329,11 @@ def emulate_trials(
         kept = read_trials(place)
         try:
             kept.check(place, structure, about["identity"], subject.again(target))
-            if kept.trials[0].widths.keys() != widths.keys():
+            operators = len(kept.trials[0].cycles)
+            if kept.trials[0].widths.keys() != widths.keys() or operators not in (
+                0,
+                len(subject.graph.operators),
+            ):
                 raise InputError(f"calibration {place}: it is of another network: {subject.again(target)}")
             if len(kept.trials) >= effort.emulated:
                 return kept

@@ -115,6 +115,7 @@ def host_costs(
     if kept is not None:
         kept.check(place, subject.structure, clock.identity(), subject.again(target))
     if kept is None or not kept.finished:
+        clock = HostClock(subject.quantized(subject.trace.widths()), target.runtime.threads)
         listener.say(f"calibrating {target.name} for {subject.net}, once: it takes a minute or two")
         kept = calibrate_host(target, subject, clock, listener, command="edgegrow grow")
     plan = latency_plan(subject, kept, target.cost.channel_block)

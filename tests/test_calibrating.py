@@ -241,6 +241,18 @@ def test_emulated_networks_are_kept_and_give_the_same_prices(subject, cache):
 
 
 @needs_emulator
+def test_emulated_networks_of_other_operators_are_refused(subject, cache):
+    target = load_target("nucleo-l4r5zi")
+    emulate_trials(target, subject, Silent(), effort=TINY)
+    (path,) = cache.iterdir()
+    tree = json.loads(path.read_text())
+    for change in ({"cycles": [7]}, {"cycles": [0, 1, 1]}, {"widths": {"other": 4}}):
+        path.write_text(json.dumps({**tree, "trials": [{**trial, **change} for trial in tree["trials"]]}))
+        with pytest.raises(calibrating.InputError, match="calibrate again"):
+            emulate_trials(target, subject, Silent(), effort=TINY)
+
+
+@needs_emulator
 def test_another_board_of_the_same_core_shares_them_and_other_samples_do_not(subject, digits):
     target = load_target("nucleo-l4r5zi")
     assert trials_path(target, subject) == trials_path(load_target("nano33ble"), subject)

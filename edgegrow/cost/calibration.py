@@ -211,7 +211,7 @@ class Trial(_Frozen):
     """
 
     widths: dict[str, Width]
-    cycles: tuple[Cycles, ...]
+    cycles: tuple[Annotated[Cycles, Field(gt=0)], ...]
     rest_cycles: Cycles
     flash_bytes: Bytes
     ram_bytes: Bytes
