@@ -12,7 +12,7 @@ from torch import nn
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.deepen import Deepening
-from edgegrow.growth.moves.insertion import Insertion, insert_block, last_norm
+from edgegrow.growth.moves.insertion import Insertion, insert_blocks, last_norm
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.placement import Placement, weight_of
 from edgegrow.growth.moves.protocol import Move
@@ -71,15 +71,12 @@ def apply(
     wider = [move for move in moves if isinstance(move, (Copies, Neuron))]
     if len(deeper) + len(wider) < len(moves):
         raise ValueError("moves: one is neither copies, nor a neuron, nor a block")
-    order = {node.name: number for number, node in enumerate(trace.graph.graph.nodes)}
-    # From the last place to the first, so that the names of the nodes before stay as they are.
-    deeper.sort(key=lambda move: order[move.insertion.after], reverse=True)
-    scales: list[tuple[nn.Parameter, torch.Tensor]] = []
-    for move in deeper:
-        block = deepcopy(move.block).train(trace.graph.training)
-        trace = insert_block(trace, move.insertion, block)
-        scales.append((last_norm(block).weight, move.scales))
-        if optimizer is not None:
+    insertions = tuple(move.insertion for move in deeper)
+    blocks = [deepcopy(move.block).train(trace.graph.training) for move in deeper]
+    if blocks:
+        trace = insert_blocks(trace, insertions, blocks)
+    if optimizer is not None:
+        for block in blocks:
             _adopt(optimizer, block)
     placement = Placement(trace, wider, generator, None if optimizer is None else optimizer.state)
     placement.place_neurons(wider)
@@ -87,9 +84,10 @@ def apply(
         weight_of(trace, name): laid for name, laid in placement.directions(wider).items()
     }
     norm_of = {trace.module(layer.norm).weight: layer.shape.name for layer in trace.layers if layer.norm}
-    for scale, direction in scales:
-        directions[scale] = placement.follow_rows(norm_of[scale], direction)
-    return Applied(trace, directions, tuple(move.insertion for move in deeper))
+    for move, block in zip(deeper, blocks, strict=True):
+        scale = last_norm(block).weight
+        directions[scale] = placement.follow_rows(norm_of[scale], move.scales)
+    return Applied(trace, directions, insertions)
 
 
 def _adopt(optimizer: torch.optim.Optimizer, block: nn.Module) -> None:

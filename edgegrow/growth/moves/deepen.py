@@ -27,7 +27,7 @@ from edgegrow.growth.moves.insertion import (
     block_layers,
     find_places,
     fresh_block,
-    insert_block,
+    insert_blocks,
     last_norm,
 )
 from edgegrow.growth.moves.protocol import Context, Proposal, outputs
@@ -71,10 +71,7 @@ def offer(context: Context) -> list[Deepening]:
         return []
     with _seeded(context.generator):
         blocks = [fresh_block(context.trace, place) for place in places]
-    trial = deepcopy(context.trace)
-    # From the last place to the first, so that the names of the nodes before stay as they are.
-    for place, block in reversed(list(zip(places, blocks, strict=True))):
-        trial = insert_block(trial, place.insertion, block)
+    trial = insert_blocks(deepcopy(context.trace), [place.insertion for place in places], blocks)
     paths = {module: name for name, module in trial.graph.named_modules()}
     norms = [module for block in blocks for module in block if hasattr(module, "running_mean")]
     everything = {paths[norm]: torch.arange(len(norm.weight)) for norm in norms}  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, Literal, cast
@@ -157,35 +157,38 @@ def fresh_block(network: NetworkTrace, place: Place) -> nn.Sequential:
     return block.to(parameter).train(network.graph.training)
 
 
-def insert_block(network: NetworkTrace, insertion: Insertion, block: nn.Sequential) -> NetworkTrace:
-    """Put a block into a network; its modules become the network's.
+def insert_blocks(
+    network: NetworkTrace, insertions: Sequence[Insertion], blocks: Sequence[nn.Sequential]
+) -> NetworkTrace:
+    """Put blocks into a network; their modules become the network's.
 
     Parameters
     ----------
     network : NetworkTrace
         The network; its graph is changed, and traced again.
-    insertion : Insertion
-        Where; a place that `find_places` names.
-    block : nn.Sequential
-        As `fresh_block` makes it.
+    insertions : sequence of Insertion
+        Where; places that `find_places` names.
+    blocks : sequence of nn.Sequential
+        As `fresh_block` makes them.
 
     Returns
     -------
     NetworkTrace
-        The deeper network. Names of groups stay.
+        The deeper network. Names of nodes and of groups stay.
     """
     module, graph = network.graph, network.graph.graph
-    (place,) = (node for node in graph.nodes if node.name == insertion.after)
-    number = 1 + sum(name.startswith(PREFIX) for name, _ in module.named_children())
-    module.add_submodule(f"{PREFIX}{number}", block)
-    readers, last = list(place.users), place
-    for name, _ in block.named_children():
+    before = sum(name.startswith(PREFIX) for name, _ in module.named_children())
+    for number, (insertion, block) in enumerate(zip(insertions, blocks, strict=True), before + 1):
+        (place,) = (node for node in graph.nodes if node.name == insertion.after)
+        module.add_submodule(f"{PREFIX}{number}", block)
+        readers, last = list(place.users), place
+        for name, _ in block.named_children():
+            with graph.inserting_after(last):
+                last = graph.call_module(f"{PREFIX}{number}.{name}", (last,))
         with graph.inserting_after(last):
-            last = graph.call_module(f"{PREFIX}{number}.{name}", (last,))
-    with graph.inserting_after(last):
-        total = graph.call_function(operator.add, (place, last))
-    for reader in readers:
-        reader.replace_input_with(place, total)
+            total = graph.call_function(operator.add, (place, last))
+        for reader in readers:
+            reader.replace_input_with(place, total)
     graph.lint()
     module.recompile()
     inputs = [tuple(n.meta["tensor_meta"].shape[1:]) for n in graph.nodes if n.op == "placeholder"]
@@ -212,15 +215,18 @@ def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> Netwo
     InputError
         If a record is not one of this network's.
     """
+    places, chosen = find_places(network), list[Place]()
     for record in records:
-        places = {place.insertion: place for place in find_places(network)}
-        found = next((place for made, place in places.items() if made.to_json() == dict(record)), None)
+        found = next((place for place in places if place.insertion.to_json() == dict(record)), None)
         if found is None:
             raise InputError(
                 f"insertion {dict(record)}: the network has no such place: take the record of this network"
             )
-        network = insert_block(network, found.insertion, fresh_block(network, found))
-    return network
+        chosen.append(found)
+    if not chosen:
+        return network
+    blocks = [fresh_block(network, place) for place in chosen]
+    return insert_blocks(network, [place.insertion for place in chosen], blocks)
 
 
 def block_layers(place: Place, block: nn.Sequential) -> Iterator[Layer]:
