@@ -25,10 +25,10 @@ from results import table, write_results
 
 from edgegrow.data.dataset import Split
 from edgegrow.delivery import calibrated
+from edgegrow.deploy.calibrate import calibrate
 from edgegrow.deploy.evaluate import compute, evaluate
 from edgegrow.deploy.graph import FloatGraph, Graph, Operator, Weighted
 from edgegrow.deploy.qat import FakeQuantized
-from edgegrow.deploy.quantize import calibrate
 from edgegrow.finishing import Finisher
 from edgegrow.growth.progress import Progress
 from edgegrow.listener import Silent

@@ -2,32 +2,44 @@
 
 from dataclasses import dataclass, replace
 
+import families
+import networks
 import numpy as np
 import pytest
 import torch
-from networks import float_graph, graph, samples
+from networks import samples
 from torch import nn
 
+from edgegrow.deploy.calibrate import calibrate
 from edgegrow.deploy.evaluate import evaluate
-from edgegrow.deploy.graph import AveragePool2D, FloatGraph, FullyConnected, Graph, Operator, Tensor, Weighted
+from edgegrow.deploy.graph import FloatGraph, FullyConnected, Graph, Operator, Tensor, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.qat import FakeQuantized, check_trainable
-from edgegrow.deploy.quantize import calibrate, quantize_within
+from edgegrow.deploy.quantize import quantize_within
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.errors import UnsupportedError
 
-SMALL = [
-    ("mlp", (1, 8, 8)),
-    ("conv1d", (1, 40)),
-    ("dscnn", (1, 8, 8)),
-    ("mobilenet", (1, 28, 28)),
-    ("resnet8", (1, 8, 8)),
-]
+SMALL = {
+    "mlp": (1, 8, 8),
+    "conv1d": (1, 40),
+    "dscnn": (1, 8, 8),
+    "mobilenet": (1, 28, 28),
+    "resnet8": (1, 8, 8),
+}
+every_network = pytest.mark.parametrize("name", [*SMALL, *families.FAMILIES])
 
 
-def fake_quantized(graph_of: FloatGraph, shape: tuple[int, ...]) -> FakeQuantized:
-    return FakeQuantized(graph_of, calibrate(graph_of, samples(shape, 128, seed=2)[0]))
+def shape_of(name: str) -> tuple[int, ...]:
+    return SMALL.get(name, families.SHAPE)
+
+
+def lowered(name: str) -> FloatGraph:
+    return networks.float_graph(name, SMALL[name]) if name in SMALL else families.float_graph(name)
+
+
+def fake_quantized(name: str) -> FakeQuantized:
+    return FakeQuantized(lowered(name), calibrate(lowered(name), samples(shape_of(name), 128, seed=2)[0]))
 
 
 def on_the_device(quantized: Graph, x: np.ndarray) -> np.ndarray:
@@ -38,26 +50,28 @@ def dequantized(q: np.ndarray, tensor: Tensor) -> torch.Tensor:
     return torch.from_numpy((q.astype(np.float32) - tensor.zero_point) * np.float32(tensor.scale))
 
 
-@pytest.mark.parametrize(("name", "shape"), SMALL)
-def test_it_computes_what_the_simulator_computes(name, shape):
-    network = fake_quantized(float_graph(name, shape), shape)
+@every_network
+def test_it_computes_what_the_simulator_computes(name):
+    network = fake_quantized(name)
     quantized = network.graph()
-    x, _ = samples(shape, 300, seed=3)
+    x, _ = samples(shape_of(name), 300, seed=3)
     with torch.no_grad():
         logits = network(torch.from_numpy(x)).numpy()
     simulated = on_the_device(quantized, x)
     steps = np.rint((logits - simulated) / quantized.output.scale)
-    assert (np.abs(steps) <= 1).mean() >= (0.9 if name == "mobilenet" else 0.99)  # 27 layers add up
+    straight = name in ("mlp", "conv1d", "dscnn", "resnet8")
+    # Differences of one step add up over 27 layers, or over branches.
+    assert (np.abs(steps) <= 1).mean() >= (0.99 if straight else 0.9)
     assert np.abs(steps).max() <= 8
     assert (logits.argmax(1) == simulated.argmax(1)).mean() >= 0.99
 
 
-@pytest.mark.parametrize(("name", "shape"), SMALL)
-def test_every_operator_computes_what_the_simulator_computes(name, shape):
+@every_network
+def test_every_operator_computes_what_the_simulator_computes(name):
     """From the very same inputs: where they differ, it is by one step, where the device rounds twice."""
-    network = fake_quantized(float_graph(name, shape), shape)
+    network = fake_quantized(name)
     quantized = network.graph()
-    x = quantized.quantize_input(samples(shape, 10, seed=3)[0])
+    x = quantized.quantize_input(samples(shape_of(name), 10, seed=3)[0])
     real = {quantized.input.name: dequantized(x, quantized.input)}
     for i, op in enumerate(quantized.operators, 1):
         part = replace(quantized, operators=quantized.operators[:i], output=op.output)
@@ -67,20 +81,21 @@ def test_every_operator_computes_what_the_simulator_computes(name, shape):
         real[op.output.name] = dequantized(expected, op.output)
         steps = ((y - real[op.output.name]) / op.output.scale).round().abs().reshape(-1)
         assert steps.max() <= 1
-        # The mean of 16 values often lies half way between two steps.
-        assert steps.mean() < (0.1 if isinstance(op, AveragePool2D) else 0.02)
+        # Few inputs, or the mean of 16, often lie half way between two steps.
+        assert steps.mean() < 0.1
 
 
-@pytest.mark.parametrize(("name", "shape"), SMALL)
-def test_untrained_it_is_deployed_as_it_was_quantized_without(name, shape):
-    network = fake_quantized(float_graph(name, shape), shape)
-    assert tflite_bytes(network.graph()) == tflite_bytes(graph(name, shape))
+@every_network
+def test_untrained_it_is_deployed_as_it_was_quantized_without(name):
+    network = fake_quantized(name)
+    expected = networks.graph(name, SMALL[name]) if name in SMALL else families.graph(name)
+    assert tflite_bytes(network.graph()) == tflite_bytes(expected)
 
 
-@pytest.mark.parametrize(("name", "shape"), SMALL)
-def test_gradients_flow_to_every_weight_and_bias(name, shape):
-    network = fake_quantized(float_graph(name, shape), shape)
-    x, labels = samples(shape, 64, seed=4)
+@every_network
+def test_gradients_flow_to_every_weight_and_bias(name):
+    network = fake_quantized(name)
+    x, labels = samples(shape_of(name), 64, seed=4)
     nn.functional.cross_entropy(network(torch.from_numpy(x)), torch.from_numpy(labels)).backward()
     weighted = [op for op in network.start.operators if isinstance(op, Weighted)]
     assert len(network.values) == 2 * len(weighted)
@@ -141,16 +156,14 @@ def unbalanced(graph_of: FloatGraph, spread: float) -> FloatGraph:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "spread"),
-    [("dscnn", (1, 8, 8), 1.2), ("mlp", (1, 8, 8), 1.2), ("mlp", (1, 8, 8), 1.5)],
+    ("name", "spread"),
+    [("dscnn", 1.2), ("mlp", 1.2), ("mlp", 1.5)],
 )
-def test_training_lowers_the_loss_where_quantization_is_bad(name, shape, spread):
-    graph_of = unbalanced(float_graph(name, shape), spread)
-    x, labels = samples(shape, 640, seed=5)
-    fresh, fresh_labels = samples(shape, 500, seed=6)
-    np.testing.assert_allclose(
-        evaluate(graph_of, fresh), evaluate(float_graph(name, shape), fresh), rtol=0, atol=1e-3
-    )
+def test_training_lowers_the_loss_where_quantization_is_bad(name, spread):
+    graph_of = unbalanced(lowered(name), spread)
+    x, labels = samples(shape_of(name), 640, seed=5)
+    fresh, fresh_labels = samples(shape_of(name), 500, seed=6)
+    np.testing.assert_allclose(evaluate(graph_of, fresh), evaluate(lowered(name), fresh), rtol=0, atol=1e-3)
     network = FakeQuantized(graph_of, calibrate(graph_of, x))
 
     def loss() -> float:
@@ -171,8 +184,8 @@ def test_training_lowers_the_loss_where_quantization_is_bad(name, shape, spread)
 
 
 def test_training_leaves_the_ranges_and_the_float_graph_as_they_were():
-    graph_of = float_graph("mlp", (1, 8, 8))
-    network = fake_quantized(graph_of, (1, 8, 8))
+    graph_of = lowered("mlp")
+    network = fake_quantized("mlp")
     before = [op.weight.copy() for op in graph_of.operators if isinstance(op, Weighted)]
     with torch.no_grad():
         for value in network.values:
@@ -182,7 +195,7 @@ def test_training_leaves_the_ranges_and_the_float_graph_as_they_were():
         np.testing.assert_array_equal(op.weight, old)
         np.testing.assert_array_equal(now.weight, np.float32(1.01) * old)
     assert tflite_bytes(network.graph()) == tflite_bytes(quantize_within(trained, network.ranges))
-    first, later = graph("mlp", (1, 8, 8)), network.graph()
+    first, later = networks.graph("mlp", SMALL["mlp"]), network.graph()
     assert [tensor.scale for tensor in later.tensors] == [tensor.scale for tensor in first.tensors]
 
 
