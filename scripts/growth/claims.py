@@ -133,7 +133,8 @@ def _better_than_pruning(results: Results) -> Claim:
     parts = [f"best by validation is {best}", f"{written(difference)} points over {difference.pairs} pairs"]
     if difference.low is not None and difference.low < GOAL <= difference.mean:
         parts.append(f"the interval reaches below {GOAL}")
-    return Claim(text, difference.mean >= GOAL, _sentence(parts))
+    holds = None if difference.low is None else difference.mean >= GOAL
+    return Claim(text, holds, _sentence(parts))
 
 
 def _cheaper_than_pruning(results: Results) -> Claim:

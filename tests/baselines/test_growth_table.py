@@ -103,6 +103,15 @@ def test_claims_are_open_where_a_task_is_missing():
     assert verdicts(gains, [*growth_tasks.TASKS, "another"])[:4] == [None, True, None, None]
 
 
+def test_one_seed_decides_nothing_about_accuracy():
+    results = made_up({"scratch": (-5, 0, 1e12), "grown-scratch": (-5, 0, 1e12), "prune-l1": (-5, 0, 3e12)})
+    for arms in results.values():
+        for cells in arms.values():
+            del cells[1], cells[2]
+    found = claims(results, list(growth_tasks.TASKS))
+    assert [claim.holds for claim in found] == [None, None, None, None, True]
+
+
 def test_differences_pair_equal_seeds_alone():
     results = made_up({"scratch": (0.5, 0.0, 1e12)})
     task = next(iter(results))
