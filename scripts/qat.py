@@ -2,12 +2,13 @@
 
     edgegrow grow --data digits --net dscnn --budget macs=60k --epochs 60 --out runs/digits
     edgegrow grow --data fashion-mnist --net dscnn --budget macs=60k --epochs 6 --out runs/fashion
-    python scripts/qat.py runs/digits:4 runs/fashion:1 [--spreads 0,1.2]
+    python scripts/qat.py runs/digits:20:4 runs/fashion:1:1 [--spreads 0,1.2] [--rates 0.001,0.01]
 
-``RUN:N`` is a run folder and how many epochs. A spread above 0 multiplies every channel between two layers
-by a factor ``exp(spread * normal)`` and divides it out again in the next layer: the same function, whose
-channels share an int8 range badly. The control is trained alike, but in float, and quantized afterwards: what
-any further training brings. Accuracies are the simulator's.
+``RUN:N:C`` is a run folder, how many epochs, and how many copies of its network are made for each spread
+above 0. A spread multiplies every channel between two layers by a factor ``exp(spread * normal)`` and divides
+it out again in the next layer: the same function, whose channels share an int8 range badly. Rates are in
+units of ``train.lr``. The control is trained alike, but in float, and quantized afterwards: what any further
+training brings. Accuracies are the simulator's.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Row:
 
     run: str
     spread: float
+    copy: int
     training: str
+    rate: float
     epochs: int
     validation_loss: float
     validation_accuracy: float
@@ -94,7 +97,7 @@ def cross_entropy(logits: np.ndarray, split: Split) -> float:
     return torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(split.y)).item()
 
 
-def rows(folder: Path, epochs: int, spread: float, seed: int) -> Iterator[Row]:
+def rows(folder: Path, epochs: int, spread: float, seed: int, rates: Sequence[float]) -> Iterator[Row]:
     """Train a run's network in each way."""
     run = RunFolder.open(folder)
     setting = Setting(run.config(), Silent())
@@ -108,32 +111,38 @@ def rows(folder: Path, epochs: int, spread: float, seed: int) -> Iterator[Row]:
     ranges = calibrate(start, data.calibration(samples))
     batches = Batches(data.train, setting.config.train.batch_size)
 
-    def row(training: str, graph: Graph | FloatGraph, seconds: float, chosen: np.ndarray | None) -> Row:
+    def row(
+        training: str, graph: Graph | FloatGraph, rate: float = 0.0, seconds: float = 0.0,
+        chosen: np.ndarray | None = None,
+    ) -> Row:  # fmt: skip
         logits = simulated_logits if isinstance(graph, Graph) else evaluate
         validation = logits(graph, data.validation.x)
         agreement = None if chosen is None else float((chosen == validation.argmax(1)).mean())
         return Row(
-            folder.name, spread, training, epochs if seconds else 0,
+            folder.name, spread, seed, training, rate, epochs if rate else 0,
             cross_entropy(validation, data.validation), accuracy(validation, data.validation),
             accuracy(logits(graph, data.test.x), data.test), agreement, seconds,
         )  # fmt: skip
 
-    yield row("none, in float", start, 0.0, None)
-    yield row("none", FakeQuantized(start, ranges).graph(), 0.0, None)
-    for training, make in (("control, in float", InFloat), ("quantization-aware", FakeQuantized)):
-        network = make(start, ranges)
-        finisher = Finisher(setting.example, network, data, setting.config.train, epochs, seed)
-        started = time.process_time()
-        finisher.run(Progress(), batches, Nobody())
-        seconds, chosen = time.process_time() - started, None
-        if make is FakeQuantized:
-            with torch.no_grad():
-                parts = torch.from_numpy(data.validation.x).split(500)
-                chosen = torch.cat([network(part) for part in parts]).argmax(1).numpy()
-        trained = FakeQuantized(
-            network.float_graph(), calibrate(network.float_graph(), data.calibration(samples))
-        )
-        yield row(training, (network if chosen is not None else trained).graph(), seconds, chosen)
+    yield row("none, in float", start)
+    yield row("none", FakeQuantized(start, ranges).graph())
+    for rate in rates:
+        for make in (InFloat, FakeQuantized):
+            network = make(start, ranges)
+            finisher = Finisher(setting.example, network, data, setting.config.train, epochs, seed)
+            finisher.rate = rate * setting.config.train.lr
+            started = time.process_time()
+            finisher.run(Progress(), batches, Nobody())
+            seconds = time.process_time() - started
+            if make is InFloat:
+                trained = network.float_graph()
+                again = FakeQuantized(trained, calibrate(trained, data.calibration(samples)))
+                yield row("control, in float", again.graph(), rate, seconds)
+            else:
+                with torch.no_grad():
+                    parts = torch.from_numpy(data.validation.x).split(500)
+                    chosen = torch.cat([network(part) for part in parts]).argmax(1).numpy()
+                yield row("quantization-aware", network.graph(), rate, seconds, chosen)
 
 
 def main() -> None:
@@ -141,35 +150,70 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--spreads", default="0,1.2")
+    parser.add_argument("--rates", default="0.001,0.01")
     options = parser.parse_args()
+    rates = [float(rate) for rate in options.rates.split(",")]
     found = []
     for item in options.runs:
-        folder, _, epochs = item.rpartition(":")
+        folder, epochs, copies = item.rsplit(":", 2)
         for spread in map(float, options.spreads.split(",")):
-            for row in rows(Path(folder), int(epochs), spread, seed=0):
-                found.append(row)
-                print(row, flush=True)
-    lines = table(
-        (
-            "run", "spread", "training", "epochs", "validation loss", "validation", "test", "agreement",
-            "CPU s",
-        ),
-        [
-            (
-                row.run, f"{row.spread:g}", row.training, str(row.epochs), f"{row.validation_loss:.4f}",
-                f"{100 * row.validation_accuracy:.2f} %", f"{100 * row.test_accuracy:.2f} %",
-                "" if row.agreement is None else f"{100 * row.agreement:.2f} %", f"{row.seconds:.0f}",
-            )
-            for row in found
-        ],
+            for seed in range(int(copies) if spread > 0 else 1):
+                for row in rows(Path(folder), int(epochs), spread, seed, rates):
+                    found.append(row)
+                    print(row, flush=True)
+    header = (
+        "run", "spread", "copy", "training", "rate", "epochs", "validation loss", "validation", "test",
+        "agreement", "CPU time",
     )  # fmt: skip
-    write_results("qat", {"rows": [vars(row) for row in found]}, [*HEAD, "", *lines, "", *TAIL])
+    lines = [
+        (
+            row.run, f"{row.spread:g}", str(row.copy), row.training, f"{row.rate:g}" if row.rate else "",
+            str(row.epochs), f"{row.validation_loss:.4f}", f"{100 * row.validation_accuracy:.2f} %",
+            f"{100 * row.test_accuracy:.2f} %",
+            "" if row.agreement is None else f"{100 * row.agreement:.2f} %",
+            f"{row.seconds:.1f} s" if row.rate else "",
+        )
+        for row in found
+    ]  # fmt: skip
+    arguments = f"{' '.join(options.runs)} --spreads {options.spreads} --rates {options.rates}"
+    head = HEAD.format(arguments=arguments, torch=torch.__version__.split("+")[0])
+    text = [head, *table(header, lines), "", TAIL]
+    write_results("qat", {"rows": [vars(row) for row in found]}, text)
 
 
-HEAD = [
-    "# Quantization-aware epochs",
-]
-TAIL: list[str] = []
+HEAD = """\
+# Quantization-aware epochs
+
+Command: `python scripts/qat.py {arguments}`,
+torch {torch}, after the two growths that the script's first lines show. Accuracies and losses are those of the
+int8 simulator (emulated), of "none, in float" PyTorch's (measured). `agreement` is the share of validation
+samples where the network that is trained chooses as the simulator does.
+"""
+
+TAIL = """\
+What it says, one seed of each growth:
+
+- The networks as they are grown lose nothing to quantization that could be won back: at the default rate (0.001)
+  the epochs change their test accuracy by one sample of digits and by 0.03 points of Fashion-MNIST. So the
+  default is none.
+- Where channels share a range badly, the epochs win back most of what is lost, and the same training in float
+  does not: Fashion-MNIST 79.05 to 83.73 % of 85.55 % (test), control 79.83 %; digits, mean of four copies, 94.33
+  to 97.69 % of 98.04 %, control 94.40 %.
+- Without batch norms a rate of 0.01 is too high: on Fashion-MNIST it spoils the network in float as well.
+
+Ranges that change were tried and given up, and their code is not kept: calibrated again every epoch, or learnt
+with the weights (gradients of Esser et al., arXiv:1902.08153). Validation loss after 4 epochs at rate 0.001 on
+copies of the digits network, int8 (emulated, one seed each; another order of the samples moves some by 0.02):
+
+| spread, copy | none | fixed | calibrated again | learnt |
+| --- | --- | --- | --- | --- |
+| 1.2, 0 | 0.0914 | 0.0729 | 0.0831 | 0.0759 |
+| 1.2, 1 | 0.1485 | 0.0795 | 0.0709 | 0.0945 |
+| 1.2, 2 | 0.1260 | 0.1038 | 0.0917 | 0.0956 |
+| 1.4, 1 | 1.1958 | 0.2592 | 0.5186 | 0.4177 |
+
+Parameters in units of their channels' weights were given up too: with SGD they diverged at a rate of 0.003, and
+with Adam they did no better."""
 
 
 if __name__ == "__main__":
