@@ -15,8 +15,8 @@ from edgegrow.run import Checkpoint
 from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, make_optimizer, train
 
 _RATE = 1e-3
-"""Peak learning rate in units of ``train.lr``. Without batch norms, ten times as much can end a network whose
-quantization is bad (docs/results/qat.md)."""
+"""Peak learning rate in units of ``train.lr``. Without batch norms, ten times as much spoils networks
+(docs/results/qat.md)."""
 
 _STREAM = 20
 """Key of the random streams, apart from those of growth."""

@@ -185,25 +185,26 @@ HEAD = """\
 # Quantization-aware epochs
 
 Command: `python scripts/qat.py {arguments}`,
-torch {torch}, after the two growths that the script's first lines show. Accuracies and losses are those of the
-int8 simulator (emulated), of "none, in float" PyTorch's (measured). `agreement` is the share of validation
-samples where the network that is trained chooses as the simulator does.
+torch {torch}, after the two growths that the script's first lines show. Accuracies and losses are those of
+the int8 simulator (emulated), of "none, in float" PyTorch's (measured). `agreement` is the share of
+validation samples where the network that is trained chooses as the simulator does.
 """
 
 TAIL = """\
 What it says, one seed of each growth:
 
-- The networks as they are grown lose nothing to quantization that could be won back: at the default rate (0.001)
-  the epochs change their test accuracy by one sample of digits and by 0.03 points of Fashion-MNIST. So the
-  default is none.
-- Where channels share a range badly, the epochs win back most of what is lost, and the same training in float
-  does not: Fashion-MNIST 79.05 to 83.73 % of 85.55 % (test), control 79.83 %; digits, mean of four copies, 94.33
-  to 97.69 % of 98.04 %, control 94.40 %.
+- The networks as they are grown lose nothing to quantization that could be won back: at the default rate
+  (0.001) the epochs change their test accuracy by one sample of digits and by 0.03 points of Fashion-MNIST.
+  So the default is none.
+- Where channels share a range badly, the epochs win back most of what is lost, and the same training in
+  float does not: Fashion-MNIST 79.05 to 83.73 % of 85.55 % (test), control 79.83 %; digits, mean of four
+  copies, 94.33 to 97.69 % of 98.04 %, control 94.40 %.
 - Without batch norms a rate of 0.01 is too high: on Fashion-MNIST it spoils the network in float as well.
 
-Ranges that change were tried and given up, and their code is not kept: calibrated again every epoch, or learnt
-with the weights (gradients of Esser et al., arXiv:1902.08153). Validation loss after 4 epochs at rate 0.001 on
-copies of the digits network, int8 (emulated, one seed each; another order of the samples moves some by 0.02):
+Ranges that change were tried and given up, and their code is not kept: calibrated again every epoch, or
+learnt with the weights (gradients of Esser et al., arXiv:1902.08153). Validation loss after 4 epochs at
+rate 0.001 on copies of the digits network, int8 (emulated, one seed each; another order of the samples
+moves some by 0.02):
 
 | spread, copy | none | fixed | calibrated again | learnt |
 | --- | --- | --- | --- | --- |
@@ -212,8 +213,8 @@ copies of the digits network, int8 (emulated, one seed each; another order of th
 | 1.2, 2 | 0.1260 | 0.1038 | 0.0917 | 0.0956 |
 | 1.4, 1 | 1.1958 | 0.2592 | 0.5186 | 0.4177 |
 
-Parameters in units of their channels' weights were given up too: with SGD they diverged at a rate of 0.003, and
-with Adam they did no better."""
+Parameters in units of their channels' weights were given up too: with SGD they diverged at a rate of 0.003,
+and with Adam they did no better."""
 
 
 if __name__ == "__main__":
