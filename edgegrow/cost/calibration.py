@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -65,7 +66,7 @@ class NetworkReading(Reading):
     widths: dict[str, Width]
 
 
-class _Calibration(_Frozen):
+class _Calibration(_Frozen, ABC):
     """What every calibration tells of itself.
 
     Attributes
@@ -100,8 +101,8 @@ class _Calibration(_Frozen):
         )
         return f"{self.target} for {self.net} on {self.data}: {self._found()} ({ran})"
 
-    def _found(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _found(self) -> str: ...
 
     def check(self, where: Path | str, structure: str, identity: Identity, again: str) -> None:
         """Refuse a calibration of another network, or of what has changed since.

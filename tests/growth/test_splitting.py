@@ -17,6 +17,7 @@ from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.growth.surgery import ChannelSplit, split_channels
 from edgegrow.training import generator
 
+from .moving import Tied
 from .networks import INPUTS, build, fit, loss, samples, scored
 
 
@@ -52,17 +53,7 @@ def test_second_order_law_of_a_tied_residual_group_with_several_producers(digits
     """The split of a whole tied group: the sum over its producers, none counted twice."""
     torch.manual_seed(1)
 
-    class Residual(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b, self.c = nn.Conv2d(1, 4, 3, 2), nn.Conv2d(4, 5, 3, 1, 1), nn.Conv2d(5, 4, 3, 1, 1)
-            self.out = nn.Linear(36, 10)
-
-        def forward(self, x):
-            h = F.silu(self.a(x))
-            return self.out((h + F.silu(self.c(F.silu(self.b(h))))).flatten(1))
-
-    module = Residual()
+    module = Tied()
     x, y = samples("dscnn", digits, 400)
     fit(module, x, y, lr=0.1)
     traced = trace(module, (1, 8, 8))
