@@ -112,13 +112,13 @@ def export(
         raise InputError(f"{path}: it has no checkpoint yet: continue it with --resume {path}")
     if not any(folder.history("done")):
         listener.warn(f"{path} has not finished: this is the network of its newest checkpoint")
-    checkpoint.restore(setting.example)
+    trace = checkpoint.build(setting.fresh())
     destination = out or path
     try:
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
-    return setting.deliver(setting.finisher(setting.example, checkpoint), destination, chosen, library)
+    return setting.deliver(setting.finisher(trace, checkpoint), destination, chosen, library)
 
 
 def open_run(path: Path) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -22,7 +23,11 @@ from edgegrow.errors import InputError
 from edgegrow.units import UNITS, parse_quantity
 
 LONGEST_GROWTH = 0.5
-"""Share of all training that the waits before growth steps take at most; the rest is for the final size."""
+"""Share of all training that the tries of all growth steps may take, one a step; the rest is for the final
+size."""
+
+Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "widen"]
+"""Kinds of moves, as `edgegrow.growth.moves` knows them."""
 
 
 class _Frozen(BaseModel):
@@ -122,34 +127,52 @@ class GrowConfig(_Frozen):
 
     Attributes
     ----------
+    moves : tuple of Kind
+        Kinds of moves that compete for the budget.
+    allocations : tuple of str
+        Ways to lay each growth step's budget out, between which short trainings decide: in proportion, by
+        what moves promise for their cost. With ``deepen`` among the moves, a further block is one more.
+    weights : str
+        What the grown network is trained from: ``fresh`` weights, as growing has searched widths and depth
+        alone, or ``inherited`` ones. Inherited weights are the handicap of small grown networks
+        (docs/results/growth.md).
     seed_fraction : float
         Cost of the network that growth starts from, in units of the budget.
     steps : int
         Growth steps; costs rise geometrically from the seed's to the budget. More follow while less than 95 %
         of every limit is used.
     interval : float
-        Training before each growth step, in units of all training (``train.epochs``).
+        Training of the seed network, and of every way that a growth step tries, in units of all training
+        (``train.epochs``).
     samples : int, optional
-        Training samples that splitting matrices are estimated on. Unset: 1024, or fewer where scoring would
-        take more than a tenth of all training; at most half of them.
+        Training samples that moves are scored on. Unset: 1024, or fewer where scoring would take more than a
+        tenth of all training; at most half of them.
     products : int
-        Lanczos steps for their lowest eigenpairs.
+        Lanczos steps for the extreme eigenpairs of splitting matrices.
     step_sizes : tuple of float
         Steps that the line search tries, relative to the filters' norms.
     """
 
+    moves: tuple[Kind, ...] = Field(("split", "deepen"), min_length=1)
+    allocations: tuple[Literal["proportional", "gain"], ...] = Field(("proportional", "gain"), min_length=1)
+    weights: Literal["fresh", "inherited"] = "fresh"
     seed_fraction: float = Field(0.4, gt=0, lt=1)
-    steps: int = Field(4, ge=1, le=64)
-    interval: float = Field(0.025, gt=0, lt=0.5)
+    steps: int = Field(3, ge=1, le=64)
+    interval: float = Field(0.02, gt=0, lt=0.5)
     samples: int | None = Field(None, ge=16)
     products: int = Field(8, ge=2, le=256)
     step_sizes: tuple[PositiveFloat, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)
+
+    @field_validator("moves", "allocations")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
 
     @model_validator(mode="after")
     def _leaves_training(self) -> GrowConfig:
         if self.steps * self.interval > LONGEST_GROWTH:
             raise ValueError(
-                f"{self.steps} steps after waits of {self.interval} of all training each leave less than "
+                f"{self.steps} steps after tries of {self.interval} of all training each leave less than "
                 "half of it for the final size: lower steps or interval"
             )
         return self

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from edgegrow.config import TrainConfig
-from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.qat import FakeQuantized
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Progress
+from edgegrow.growth.stretch import Trainer
 from edgegrow.journal import Journal
 from edgegrow.run import Checkpoint
-from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, make_optimizer, train
+from edgegrow.training import cosine, evaluate, make_optimizer
 
 _RATE = 1e-3
 """Peak learning rate in units of ``train.lr``. Without batch norms, ten times as much spoils networks
@@ -31,14 +30,10 @@ class Finisher:
         The float network that it was made from, for the checkpoints.
     network : FakeQuantized
         Trained in place.
-    data : Dataset
-        Trains on its training split, reports on its validation split, never sees the test split.
     train_config : TrainConfig
         Its learning rate and momentum are used; weights do not decay any more.
     epochs : int
         How many there will be in all.
-    seed : int
-        Decides the order of the samples.
 
     Attributes
     ----------
@@ -47,15 +42,9 @@ class Finisher:
     """
 
     def __init__(
-        self,
-        trace: NetworkTrace,
-        network: FakeQuantized,
-        data: Dataset,
-        train_config: TrainConfig,
-        epochs: int,
-        seed: int,
+        self, trace: NetworkTrace, network: FakeQuantized, train_config: TrainConfig, epochs: int
     ) -> None:
-        self.trace, self.network, self.data, self.epochs, self.seed = trace, network, data, epochs, seed
+        self.trace, self.network, self.epochs = trace, network, epochs
         self.rate = _RATE * train_config.lr
         self.optimizer = make_optimizer(network, self.rate, train_config.momentum, weight_decay=0.0)
         self.taken = 0
@@ -71,7 +60,7 @@ class Finisher:
         checkpoint.restore_qat(self.network, self.optimizer)
         self.taken = checkpoint.progress.qat_epochs
 
-    def run(self, progress: Progress, batches: Batches, journal: Journal) -> None:
+    def run(self, progress: Progress, trainer: Trainer, journal: Journal) -> None:
         """Take the epochs that are left, each from streams of its own and with a checkpoint at its end.
 
         Raises
@@ -79,42 +68,25 @@ class Finisher:
         InputError
             If the training diverges.
         """
+        length = trainer.batches.steps_per_epoch
         if self.taken == 0 < self.epochs:
-            loss, accuracy = evaluate(self.network, self.data.validation)
+            loss, accuracy = evaluate(self.network, trainer.data.validation)
             journal.record(
                 "qat", {"epochs": self.epochs, "validation_loss": loss, "validation_accuracy": accuracy}
             )
+        total = self.epochs * length
+        rates = partial(cosine, self.rate, steps=total)
         while self.taken < self.epochs:
-            self._epoch(progress, batches, journal)
+            trainer.train(
+                self.network,
+                self.network.start.macs,
+                self.optimizer,
+                progress,
+                "quantization-aware",
+                (_STREAM, self.taken),
+                rates,
+                self.taken * length,
+                total,
+            )
             self.taken = progress.qat_epochs = self.taken + 1
             journal.checkpoint(progress, self.trace, self.optimizer, self.network)
-
-    def _epoch(self, progress: Progress, batches: Batches, journal: Journal) -> None:
-        started = time.monotonic()
-        length = batches.steps_per_epoch
-        total = self.epochs * length
-        steps = range(self.taken * length, (self.taken + 1) * length)
-        rates = partial(cosine, self.rate, steps=total)
-        loss = train(
-            self.network,
-            self.optimizer,
-            batches.draw(generator(self.seed, _STREAM, self.taken)),
-            rates,
-            steps,
-            lambda step, value: journal.step("quantization-aware", step + 1, total, value),
-        )
-        progress.macs_trained += TRAIN_PASSES * self.network.start.macs * batches.size * length
-        validation_loss, validation_accuracy = evaluate(self.network, self.data.validation)
-        journal.record(
-            "epoch",
-            {
-                "stage": "quantization-aware",
-                "steps": length,
-                "lr": rates(steps.start),
-                "train_loss": loss,
-                "validation_loss": validation_loss,
-                "validation_accuracy": validation_accuracy,
-                "macs_trained": progress.macs_trained,
-                "seconds": time.monotonic() - started,
-            },
-        )

@@ -36,9 +36,14 @@ class Journal:
             )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
+            tried = ", ".join(
+                f"{option['allocation']} {option['validation_loss']:.4f}" for option in values["options"]
+            )
+            block = f" with a block behind {values['blocks'][0]}" if values["blocks"] else ""
+            added = sum(values["channels"].values())
             self.listener.say(
-                f"growth step {values['step']}: {sum(values['splits'].values())} splits, step size "
-                f"{values['step_size']}, loss {values['loss_before']:.4f} -> {values['loss_after']:.4f} "
+                f"growth step {values['step']}: {values['allocation']} (validation losses: {tried}); {added} "
+                f"channels more{block}, loss {values['loss_before']:.4f} -> {values['loss_after']:.4f} "
                 f"(predicted change {values['predicted_loss_change']:+.4f}), widths {widths}"
             )
 

@@ -18,9 +18,9 @@ from torch import nn
 from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
 from edgegrow.files import write_atomic
+from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Progress
-from edgegrow.growth.surgery import resize
 
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
@@ -34,8 +34,9 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "train_loss": _NUMBER, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER,
     },
     "growth": {
-        "step": int, "splits": dict, "widths": dict, "step_size": _NUMBER,
-        "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
+        "step": int, "allocation": str, "channels": dict, "blocks": list, "widths": dict, "options": list,
+        "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
+        "won_back": _NUMBER,
     },
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
@@ -65,18 +66,26 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
     history_bytes: int
 
-    def restore(self, trace: NetworkTrace, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Give a freshly built seed network, and its optimiser, the checkpoint's widths and state.
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        return Architecture(self.widths, self.progress.insertions)
+
+    def build(self, seed: NetworkTrace) -> NetworkTrace:
+        """Give a freshly built seed network the checkpoint's architecture and weights, in place.
 
         Raises
         ------
         InputError
             If the network is not the one that the checkpoint was taken of.
         """
-        if set(trace.widths()) != set(self.widths):
-            raise InputError("checkpoint: the net has other channel groups now: its code has changed")
-        resize(trace, self.widths)
-        self._restore("", trace.graph, optimizer)
+        trace = self.architecture.build(seed)
+        self._restore("", trace.graph, None)
+        return trace
+
+    def restore_optimizer(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Give the optimiser of a network that `build` has made the checkpoint's state."""
+        self._restore("", network, optimizer)
 
     def restore_qat(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Give the network of quantization-aware training, and its optimiser, the state of its last epoch.

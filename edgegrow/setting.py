@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,10 @@ from edgegrow.deploy.lower import lower
 from edgegrow.deploy.qat import check_trainable
 from edgegrow.errors import InputError
 from edgegrow.finishing import Finisher
+from edgegrow.growth.architecture import Records
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
+from edgegrow.growth.moves import replay
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
@@ -71,9 +74,11 @@ class Setting:
             config.data.name, Path(config.data.dir) if config.data.dir else None
         )
         deterministic(config.train.threads)
-        shape, classes = self.data.input_shape, self.data.classes
-        self.example = build_network(self.net, shape, classes, config.net.widths, config.seed)
-        self.float_graph = lower(self.example.graph, shape)  # what cannot be deployed is named now
+        self.example = self.fresh()
+        self._priced: dict[str, CostModel] = {}
+        self.float_graph = lower(
+            self.example.graph, self.data.input_shape
+        )  # what cannot be deployed is named now
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train
@@ -84,17 +89,41 @@ class Setting:
 
     @cached_property
     def costs(self) -> CostModel:
-        """The cost model of the target, in the metrics of the budget."""
+        """The cost model of the network as deep as it comes, in the metrics of the budget."""
+        return self.pricing(())
+
+    def pricing(self, insertions: Records) -> CostModel:
+        """Return the cost model of the network with some blocks inserted; it is made once.
+
+        Raises
+        ------
+        InputError
+            If that network cannot be deployed, or the target's kept latencies are of another one.
+        """
+        key = json.dumps([dict(record) for record in insertions])
+        if key not in self._priced:
+            self._priced[key] = self._cost_model(insertions)
+        return self._priced[key]
+
+    def _cost_model(self, insertions: Records) -> CostModel:
+        example, graph = self.example, self.float_graph
+        if insertions:
+            example = replay(self.fresh(), insertions)
+            graph = lower(example.graph, self.data.input_shape)
         samples = self.data.calibration(STRUCTURE_SAMPLES)
-        net, data = self.config.net.name, self.config.data.name
-        subject = Subject(self.example, self.float_graph, samples, net, data)
+        subject = Subject(example, graph, samples, self.config.net.name, self.config.data.name)
         if self.target.kind == "mcu":
             return board_costs(self.limits, self.target, subject, self.listener)
         counted = [metric for metric in self.limits if metric in PREDICTED]
-        costs = LayerCosts(counted, flash_model(self.example, self.data), self.float_graph)
+        costs = LayerCosts(counted, flash_model(example, self.data), graph)
         if len(counted) == len(self.limits):
             return costs
         return host_costs(self.limits, costs, self.target, subject, self.listener)
+
+    def fresh(self) -> NetworkTrace:
+        """Build the network as it comes."""
+        config, data = self.config, self.data
+        return build_network(self.net, data.input_shape, data.classes, config.net.widths, config.seed)
 
     @cached_property
     def seed(self) -> NetworkTrace:
@@ -124,25 +153,26 @@ class Setting:
         """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""
         config = self.config
         journal = Journal(folder, self.listener)
+        checkpoint = folder.load_checkpoint()
         grower = Grower(
-            self.seed,
+            self.seed if checkpoint is None else checkpoint.build(self.seed),
             self.data,
-            self.costs,
+            self.pricing,
             self.limits,
             self.train_config,
             config.grow,
             config.seed,
             journal,
+            self.example.widths(),
         )
         progress = Progress()
-        checkpoint = folder.load_checkpoint()
         if checkpoint is not None:
-            checkpoint.restore(self.seed, grower.optimizer)
+            checkpoint.restore_optimizer(grower.trace.graph, grower.optimizer)
             folder.rewind(checkpoint)
             progress = checkpoint.progress
         grower.run(progress)
-        finisher = self.finisher(self.seed, checkpoint)
-        finisher.run(progress, grower.batches, journal)
+        finisher = self.finisher(grower.trace, checkpoint)
+        finisher.run(progress, grower.trainer, journal)
         delivery = self.deliver(finisher, folder.path, formats_of(self.target))
         profiles = profile_delivery(
             delivery, self.data, self.target, config.measure, config.train.threads, self.listener
@@ -158,7 +188,7 @@ class Setting:
         """Quantize a trained network; its quantization-aware training is where the checkpoint has left it."""
         config = self.config
         network = calibrated(trace, self.data, config.quantize.calibration_samples)
-        finisher = Finisher(trace, network, self.data, config.train, config.quantize.qat_epochs, config.seed)
+        finisher = Finisher(trace, network, config.train, config.quantize.qat_epochs)
         if checkpoint is not None:
             finisher.restore(checkpoint)
         return finisher

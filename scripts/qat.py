@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,8 @@ from edgegrow.deploy.evaluate import compute, evaluate
 from edgegrow.deploy.graph import FloatGraph, Graph, Operator, Weighted
 from edgegrow.deploy.qat import FakeQuantized
 from edgegrow.finishing import Finisher
-from edgegrow.growth.progress import Progress
+from edgegrow.growth.progress import Progress, Unheard
+from edgegrow.growth.stretch import Trainer
 from edgegrow.listener import Silent
 from edgegrow.profiling import accuracy, simulated_logits
 from edgegrow.run import RunFolder
@@ -45,19 +45,6 @@ class InFloat(FakeQuantized):
     def run(self, op: Operator, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute an operator with the parameters as they are."""
         return compute(op, inputs, *(self.values[i] for i in self.places.get(op.output.name, ())))
-
-
-class Nobody:
-    """Is told of the training and keeps nothing."""
-
-    def record(self, event: str, values: Mapping[str, Any]) -> None:
-        """Keep nothing."""
-
-    def checkpoint(self, *state: object) -> None:
-        """Keep nothing."""
-
-    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
-        """Show nothing."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +90,13 @@ def rows(folder: Path, epochs: int, spread: float, seed: int, rates: Sequence[fl
     setting = Setting(run.config(), Silent())
     checkpoint = run.load_checkpoint()
     assert checkpoint is not None
-    checkpoint.restore(setting.example)
+    trace = checkpoint.build(setting.fresh())
     data, samples = setting.data, setting.config.quantize.calibration_samples
-    start = calibrated(setting.example, data, samples).float_graph()
+    start = calibrated(trace, data, samples).float_graph()
     if spread > 0:
         start = unbalanced(start, spread, seed)
     ranges = calibrate(start, data.calibration(samples))
-    batches = Batches(data.train, setting.config.train.batch_size)
+    trainer = Trainer(data, Batches(data.train, setting.config.train.batch_size), seed, Unheard())
 
     def row(
         training: str, graph: Graph | FloatGraph, rate: float = 0.0, seconds: float = 0.0,
@@ -129,10 +116,10 @@ def rows(folder: Path, epochs: int, spread: float, seed: int, rates: Sequence[fl
     for rate in rates:
         for make in (InFloat, FakeQuantized):
             network = make(start, ranges)
-            finisher = Finisher(setting.example, network, data, setting.config.train, epochs, seed)
+            finisher = Finisher(trace, network, setting.config.train, epochs)
             finisher.rate = rate * setting.config.train.lr
             started = time.process_time()
-            finisher.run(Progress(), batches, Nobody())
+            finisher.run(Progress(), trainer, Unheard())
             seconds = time.process_time() - started
             if make is InFloat:
                 trained = network.float_graph()

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
-
 from edgegrow.config import TrainConfig
 from edgegrow.cost.layers import LayerShape, count_macs
 from edgegrow.data.dataset import Dataset
-from edgegrow.errors import InputError
+from edgegrow.growth.architecture import initialise
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.seed import build_network
 from edgegrow.growth.select import CostModel
@@ -98,30 +96,3 @@ def _macs(layers: Sequence[LayerShape]) -> dict[str, float]:
 def macs_of(trace: NetworkTrace) -> int:
     """Multiply-accumulates of one inference at a network's present widths."""
     return count_macs(trace.shapes(trace.widths()))
-
-
-def initialise(trace: NetworkTrace, seed: int) -> None:
-    """Give a network fresh weights: each layer's own initialisation in PyTorch, drawn from the seed.
-
-    Parameters
-    ----------
-    trace : NetworkTrace
-        Of any widths; changed in place. Its architecture stays as it is.
-    seed : int
-        The global random state is left alone.
-
-    Raises
-    ------
-    InputError
-        If a module has parameters and no ``reset_parameters``.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for name, module in trace.graph.named_modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-            elif next(module.parameters(recurse=False), None) is not None:
-                raise InputError(
-                    f"network: {name or 'its root'} ({type(module).__name__}) has parameters of its own "
-                    "and no reset_parameters: it cannot be initialised anew"
-                )

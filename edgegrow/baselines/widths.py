@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from edgegrow.baselines.problem import Problem
 from edgegrow.errors import InputError
+from edgegrow.growth.proportional import Widths, proportional_widths
 from edgegrow.growth.seed import NARROWEST
-from edgegrow.growth.select import CheckedCostModel
+from edgegrow.growth.select import CheckedCostModel, share
 from edgegrow.units import format_quantity
-
-Widths = dict[str, int]
 
 _FULL = 0.98
 """Share of the binding limit at which no further choice is tried on the target."""
 
 _CHECKS = 6
 """Choices that are tried on the target at most: each one's figures bring the next closer."""
-
-_BISECTIONS, _WIDEST = 40, 64.0
-"""Halvings of the scale's interval, and its upper end."""
-
-_STAIRCASE = 1.3
-"""Scales above the bisected one that are tried too: where costs are staircases, wider can be cheaper."""
-
-
-def share(costs: Mapping[str, float], limits: Mapping[str, float]) -> float:
-    """Largest share of any limit that costs take: 1 at a limit."""
-    return max(costs[metric] / limit for metric, limit in limits.items())
 
 
 def share_used(problem: Problem, widths: Mapping[str, int]) -> float:
@@ -55,38 +44,11 @@ def uniform_widths(problem: Problem) -> Widths:
 
 
 def _uniform(problem: Problem) -> Widths:
-    own = problem.example.widths()
-
-    def scaled(scale: float) -> Widths:
-        return {name: max(NARROWEST, round(scale * width)) for name, width in own.items()}
-
     check_possible(problem)
-    low, high = 0.0, _WIDEST
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if share_used(problem, scaled(middle)) <= 1 else (low, middle)
-    for scale in _roundings(own, low, _STAIRCASE * low):
-        if share_used(problem, scaled(scale)) <= 1:
-            low = scale
-    widths = scaled(low)
-    while True:
-        for name in sorted(own, key=lambda name: (widths[name] + 0.5) / own[name]):
-            wider = {**widths, name: widths[name] + 1}
-            if share_used(problem, wider) <= 1:
-                widths = wider
-                break
-        else:
-            return widths
-
-
-def _roundings(own: Mapping[str, int], low: float, high: float) -> list[float]:
-    """Scales between two at which some group's width is rounded to one channel more."""
-    found = (
-        (channels + 0.5) / width * (1 + 1e-9)
-        for width in own.values()
-        for channels in range(int(low * width), int(high * width) + 1)
-    )
-    return sorted({scale for scale in found if low < scale <= high})
+    own = problem.example.widths()
+    widths = proportional_widths(own, dict.fromkeys(own, NARROWEST), partial(share_used, problem))
+    assert widths is not None  # the narrowest network is within the limits
+    return widths
 
 
 def check_possible(problem: Problem) -> None:

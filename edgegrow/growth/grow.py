@@ -1,47 +1,33 @@
-"""The growth loop: train a little, score every channel, split the best, and anneal at the final size.
+"""The growth loop: train a little, ask what moves promise, try a few ways to grow, and keep the best.
 
-Growing happens early and fast, at a constant high learning rate, while the network is small and training is
-cheap; nearly all of the training is left for the network that is delivered.
+Growing is a search for widths and depth while the network is small and training is cheap: every growth step
+lays its budget out in several ways, and a short training of each decides between them. What is found is then
+trained for nearly all of the time there is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from edgegrow.config import LONGEST_GROWTH, GrowConfig, TrainConfig
-from edgegrow.cost.layers import count_macs
 from edgegrow.data.dataset import Dataset, Split
-from edgegrow.growth.eigenpairs import SplittingIndex, lanczos
-from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.menu import Candidate
-from edgegrow.growth.progress import Journal, Progress
-from edgegrow.growth.select import CheckedCostModel, CostModel, select_checked
-from edgegrow.growth.splitting import BUILD_PASSES, PRODUCT_PASSES, SplittingOperator
-from edgegrow.growth.surgery import ChannelSplit, filter_norms, rescale_filters, split_channels
-from edgegrow.training import (
-    TRAIN_PASSES,
-    Batches,
-    cosine,
-    evaluate,
-    generator,
-    image_shift,
-    make_optimizer,
-    train,
-)
-
-_SCORING_BATCH = 256
-"""Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
-
-
-FEWEST_SAMPLES, MOST_SAMPLES = 64, 1024
-"""Fewest and most samples that are scored where ``grow.samples`` is not given."""
-
-_SCORING_SHARE = 0.1
-"""Share of all training that all scoring takes at most, where there are more than the fewest samples."""
+from edgegrow.growth.allocations import Allocator, Option, Pricing
+from edgegrow.growth.architecture import initialise
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.moves import Move
+from edgegrow.growth.probe import Figures, Taken, count_of, take
+from edgegrow.growth.progress import Journal, Progress, Unheard
+from edgegrow.growth.scoring import score, subsets
+from edgegrow.growth.select import CheckedCostModel, CostModel, share
+from edgegrow.growth.stretch import Trainer
+from edgegrow.growth.surgery import filter_norms
+from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, image_shift, make_optimizer
 
 _FAIR_ANNEAL = 0.5
 """Share of all training below which the anneal is warned about."""
@@ -51,17 +37,28 @@ _FILLED = 0.95
 where a small network of fixed widths starts, is grown into by further ones."""
 
 
+@dataclass(frozen=True)
+class _Probe:
+    """An option that has been tried: its network is trained a little."""
+
+    option: Option
+    taken: Taken
+    optimizer: torch.optim.SGD
+    figures: Figures
+
+
 class Grower:
     """Grows one network on one data set under one budget.
 
     Parameters
     ----------
     trace : NetworkTrace
-        The seed network, or the network of a checkpoint; grown in place.
+        The seed network, or the network of a checkpoint.
     data : Dataset
-        Trains on its training split, reports on its validation split, never sees the test split.
-    costs : CostModel
-        Prices whole networks in the metrics of `limits`, and may try each step's on the target.
+        Trains on its training split, decides on its validation split, never sees the test split.
+    pricing : Pricing
+        Gives cost models, which price whole networks in the metrics of `limits`, and may try each step's on
+        the target.
     limits : mapping
         ``{metric: upper bound}``.
     train_config, grow_config
@@ -70,23 +67,31 @@ class Grower:
         Decides everything random.
     journal : Journal
         Is told of everything.
+    proportions : mapping, optional
+        ``{group name: channels}``: what growing in proportion keeps to; by default the network's own widths.
+
+    Attributes
+    ----------
+    trace, optimizer
+        The network as it is now, and its optimiser.
     """
 
     def __init__(
         self,
         trace: NetworkTrace,
         data: Dataset,
-        costs: CostModel,
+        pricing: Pricing,
         limits: Mapping[str, float],
         train_config: TrainConfig,
         grow_config: GrowConfig,
         seed: int,
         journal: Journal,
+        proportions: Mapping[str, int] | None = None,
     ) -> None:
         assert train_config.epochs is not None
-        self.trace, self.data, self.costs, self.limits = trace, data, costs, dict(limits)
+        self.trace, self.data, self.pricing, self.limits = trace, data, pricing, dict(limits)
         self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
-        self.epochs = train_config.epochs
+        self.epochs, self.proportions = train_config.epochs, dict(proportions or trace.widths())
         augment = train_config.augment
         self.batches = Batches(
             data.train,
@@ -94,48 +99,87 @@ class Grower:
             image_shift(data.input_shape) if augment else 0,
             data.flip and augment,
         )
-        self.optimizer = make_optimizer(
-            trace.graph, train_config.lr, train_config.momentum, train_config.weight_decay
-        )
+        self.trainer = Trainer(data, self.batches, seed, journal)
+        self.optimizer = self._new_optimizer(trace)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one inference at the present widths."""
-        return count_macs(self.trace.shapes(self.trace.widths()))
-
-    def run(self, progress: Progress) -> Progress:
-        """Grow and anneal from wherever ``progress`` stands to the end; the network is left in place.
-
-        Every stretch of at most an epoch ends in a checkpoint, and draws from streams of its own, keyed by
-        seed and place: a resumed run takes the very steps that an uninterrupted one takes.
-        """
-        if isinstance(self.costs, CheckedCostModel):
-            self.costs.recall(progress.learnt)
-        if not progress.filter_norms:
-            progress.filter_norms = filter_norms(self.trace)
-            self.journal.checkpoint(progress, self.trace, self.optimizer)
-        while progress.growth_steps < self.config.steps or self._unfilled(progress):
-            if progress.waited < self._wait:
-                self._train_before_growth(progress)
-            else:
-                self._grow(progress)
-            self.journal.checkpoint(progress, self.trace, self.optimizer)
-        if progress.anneal_total == 0:
-            progress.anneal_total = self._anneal_length(progress)
-        while progress.anneal_steps < progress.anneal_total:
-            self._anneal_epoch(progress)
-            self.journal.checkpoint(progress, self.trace, self.optimizer)
-        return progress
-
-    @property
-    def _wait(self) -> int:
-        """Optimiser steps before each growth step."""
-        return max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
+        """Multiply-accumulates of one inference at the present size."""
+        return count_of(self.trace)
 
     @property
     def epoch_macs(self) -> float:
-        """Multiply-accumulates of one epoch of training at the present widths."""
+        """Multiply-accumulates of one epoch of training at the present size."""
         return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
+
+    def run(self, progress: Progress) -> Progress:
+        """Grow and anneal from wherever ``progress`` stands to the end; the network is in `trace` then."""
+        self.grow(progress)
+        self.anneal(progress)
+        return progress
+
+    def grow(self, progress: Progress) -> None:
+        """Grow from wherever ``progress`` stands until the budget is filled.
+
+        Every try of a growth step, and every stretch of at most an epoch before, ends in a checkpoint and
+        draws from streams of its own, keyed by seed and place: a resumed run takes the very steps that an
+        uninterrupted one takes.
+        """
+        if progress.grown:
+            return
+        self._recall(progress)
+        if not progress.filter_norms:
+            progress.filter_norms = filter_norms(self.trace)
+            progress.proportions = self.proportions
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        while progress.waited < self._wait:
+            progress.waited = self._train_seed(progress)
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        while progress.growth_steps < self.config.steps or self._unfilled(progress):
+            self._grow(progress)
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        progress.grown = True
+
+    def anneal(self, progress: Progress) -> None:
+        """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0."""
+        if progress.anneal_total == 0:
+            if self.config.weights == "fresh":
+                initialise(self.trace, self.seed)
+            self.optimizer = self._new_optimizer(self.trace)
+            progress.anneal_total = self._anneal_length(progress)
+        total = progress.anneal_total
+        while progress.anneal_steps < total:
+            rates = partial(cosine, self.train_config.lr, steps=total)
+            progress.anneal_steps = self.trainer.train(
+                self.trace.graph,
+                self.macs,
+                self.optimizer,
+                progress,
+                "anneal",
+                (2, progress.anneal_steps),
+                rates,
+                progress.anneal_steps,
+                total,
+            )
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+
+    def costs(self, progress: Progress) -> CostModel:
+        """Cost model of the network as deep as it is."""
+        return self.pricing(progress.insertions)
+
+    def _recall(self, progress: Progress) -> None:
+        costs = self.costs(progress)
+        if isinstance(costs, CheckedCostModel):
+            costs.recall(progress.learnt)
+
+    def _new_optimizer(self, trace: NetworkTrace) -> torch.optim.SGD:
+        config = self.train_config
+        return make_optimizer(trace.graph, config.lr, config.momentum, config.weight_decay)
+
+    @property
+    def _wait(self) -> int:
+        """Optimiser steps of every short training: the seed's, and that of each option."""
+        return max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
 
     def _anneal_length(self, progress: Progress) -> int:
         """Optimiser steps that all training has left for the final size."""
@@ -151,201 +195,165 @@ class Grower:
         """Whether a budget is left that a channel more would fit into: a step at most doubles a group."""
         if (progress.growth_steps + 1) * self.config.interval > LONGEST_GROWTH:
             return False
-        widths = self.trace.widths()
-        now = self.costs(self.trace.shapes(widths))
-        if any(now[metric] >= _FILLED * limit for metric, limit in self.limits.items()):
+        costs, widths = self.costs(progress), self.trace.widths()
+        if share(costs(self.trace.shapes(widths)), self.limits) >= _FILLED:
             return False
-        wider = (
-            self.costs(self.trace.shapes({**widths, group.name: widths[group.name] + 1}))
-            for group in self.trace.growable
+        return any(
+            share(costs(self.trace.shapes({**widths, name: width + 1})), self.limits) <= 1
+            for name, width in widths.items()
         )
-        return any(all(costs[m] <= limit for m, limit in self.limits.items()) for costs in wider)
 
-    def _train_before_growth(self, progress: Progress) -> None:
-        number, rate = progress.growth_steps + 1, self.train_config.lr
-        stage = f"grow {number}/{max(number, self.config.steps)}"
-        key = (1, progress.growth_steps, progress.waited)
-        progress.waited = self._train(progress, stage, key, lambda step: rate, progress.waited, self._wait)
+    def _short_rates(self, step: int) -> float:
+        return cosine(self.train_config.lr, step, self._wait)
 
-    def _anneal_epoch(self, progress: Progress) -> None:
-        first, total = progress.anneal_steps, progress.anneal_total
-        rates = partial(cosine, self.train_config.lr, steps=total)
-        progress.anneal_steps = self._train(progress, "anneal", (2, first), rates, first, total)
-
-    def _train(
-        self,
-        progress: Progress,
-        stage: str,
-        key: tuple[int, ...],
-        rates: Callable[[int], float],
-        first: int,
-        total: int,
-    ) -> int:
-        """Train for an epoch, or what is left of ``total`` steps, from step ``first``; return the next."""
-        steps = range(first, min(first + self.batches.steps_per_epoch, total))
-        started = time.monotonic()
-        rng = generator(self.seed, *key)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng.initial_seed())  # for the network's own dropout
-            loss = train(
-                self.trace.graph,
-                self.optimizer,
-                self.batches.draw(rng),
-                rates,
-                steps,
-                lambda step, value: self.journal.step(stage, step + 1, total, value),
-            )
-        progress.macs_trained += TRAIN_PASSES * self.macs * self.batches.size * len(steps)
-        validation_loss, validation_accuracy = evaluate(self.trace.graph, self.data.validation)
-        self.journal.record(
-            "epoch",
-            {
-                "stage": stage,
-                "steps": len(steps),
-                "lr": rates(first),
-                "train_loss": loss,
-                "validation_loss": validation_loss,
-                "validation_accuracy": validation_accuracy,
-                "macs_trained": progress.macs_trained,
-                "seconds": time.monotonic() - started,
-            },
+    def _train_seed(self, progress: Progress) -> int:
+        return self.trainer.train(
+            self.trace.graph,
+            self.macs,
+            self.optimizer,
+            progress,
+            "seed",
+            (1, 0, progress.waited),
+            self._short_rates,
+            progress.waited,
+            self._wait,
         )
-        return steps.stop
 
     def _grow(self, progress: Progress) -> None:
-        number = progress.growth_steps + 1
-        started = time.monotonic()
-        scored, searched = self._subsets(progress.growth_steps)
-        rng = generator(self.seed, 3, progress.growth_steps)
-        indices, passes = score(self.trace, scored, self.config.products, rng)
-        scoring_macs = self.macs * passes
-        progress.macs_trained += scoring_macs
-        scoring_seconds = time.monotonic() - started
+        """Take a growth step; what was tried before an interruption is not tried again."""
+        number, started = progress.growth_steps + 1, time.monotonic()
+        scored, searched = subsets(self.data.train, self.config, self.epochs, self.seed, number)
+        moves, context = score(self.trace, scored, self.config, generator(self.seed, 3, number))
+        seconds = time.monotonic() - started
+        options = self._options(progress, moves, number)
+        if not progress.probes:
+            progress.macs_trained += context.macs
+        before = evaluate(self.trace.graph, self.data.validation)[0]
+        probes: dict[str, _Probe] = {}
+        for option in options:
+            if option.name not in progress.probes:
+                probe = probes[option.name] = self._probe(option, progress, number, searched, before)
+                progress.probes[option.name] = probe.figures.to_json()
+                if option is not options[-1]:
+                    self.journal.checkpoint(progress, self.trace, self.optimizer)
+        figures = {option.name: Figures(**progress.probes[option.name]) for option in options}
+        best = min(options, key=lambda option: figures[option.name].validation_loss)
+        if best.name not in probes:
+            unheard = replace(self.trainer, journal=Unheard())
+            probes[best.name] = self._probe(
+                best, Progress(**progress.to_json()), number, searched, before, unheard
+            )
         widths_before = self.trace.widths()
-        selection = select_checked(
-            widths_before, self.trace.shapes, split_candidates(indices), self.costs, self._limits_at(number)
-        )
-        names = dict.fromkeys(candidate.group for candidate in selection.chosen)
-        chosen = {name: torch.tensor(selection.keys(name)) for name in names}
-        if isinstance(self.costs, CheckedCostModel):
-            progress.learnt = self.costs.learnt()
-        loss_before = evaluate(self.trace.graph, searched)[0]
-        step, loss_after, predicted = self._split(indices, chosen, searched)
-        progress.macs_trained += self.macs * len(searched) * (1 + len(self.config.step_sizes))
-        rescale_filters(self.trace, progress.filter_norms, self.optimizer.state)
-        progress.growth_steps, progress.waited = number, 0
-        widths = self.trace.widths()
+        self._adopt(probes[best.name], progress)
         self.journal.record(
             "growth",
             {
                 "step": number,
-                "splits": {name: len(channels) for name, channels in chosen.items()},
+                "allocation": best.name,
+                "kinds": dict(Counter(move.kind for move in best.moves)),
+                "channels": _added(widths_before, self.trace.widths()),
+                "blocks": [move.group for move in best.moves if not move.channels],
                 "widths_before": widths_before,
-                "widths": widths,
-                "step_size": step,
-                "predicted_loss_change": predicted,
-                "realised_loss_change": loss_after - loss_before,
-                "loss_before": loss_before,
-                "loss_after": loss_after,
-                "lowest_eigenvalues": {i.block.group.name: i.eigenvalues.tolist() for i in indices},
-                "costs": dict(self.costs(self.trace.shapes(widths))),
-                "gain": selection.promise,
-                "gain_bound": selection.bound,
-                "checked": list(selection.checked),
-                "model_errors": list(selection.errors),
+                "widths": self.trace.widths(),
+                **_described(figures[best.name]),
+                "options": [
+                    {"allocation": option.name, "widths": option.selection.widths,
+                     "blocks": len(option.insertions), **_described(figures[option.name])}
+                    for option in options
+                ],
+                "gains": _gains(moves),
+                "costs": dict(self.costs(progress)(self.trace.shapes(self.trace.widths()))),
+                "gain_bound": best.selection.bound,
+                "checked": list(best.selection.checked),
+                "model_errors": list(best.selection.errors),
                 "samples": len(scored),
-                "scoring_macs": scoring_macs,
-                "scoring_seconds": scoring_seconds,
+                "scoring_macs": context.macs,
+                "scoring_seconds": seconds,
                 "macs_trained": progress.macs_trained,
                 "seconds": time.monotonic() - started,
             },
+        )  # fmt: skip
+
+    def _options(self, progress: Progress, moves: Sequence[Move], number: int) -> list[Option]:
+        """Lay the step's budget out in every way that is configured; none twice."""
+        self._recall(progress)
+        limits = self._limits_at(progress, number)
+        allocator = Allocator(
+            self.trace, progress.insertions, moves, self.pricing, limits, progress.proportions
         )
+        ways = {"proportional": allocator.proportional, "gain": allocator.gain}
+        found = [ways[name]() for name in self.config.allocations]
+        if "deepen" in self.config.moves and (deeper := allocator.deeper()) is not None:
+            found.append(deeper)
+        distinct: dict[tuple[int, ...], Option] = {}
+        for option in found:
+            distinct.setdefault((len(option.insertions), *option.selection.widths.values()), option)
+        return list(distinct.values())
 
-    def _subsets(self, growth_step: int) -> tuple[Split, Split]:
-        """Training samples for the splitting matrices, and others for the line search."""
-        wanted = self.config.samples or self._affordable_samples()
-        size = min(wanted, len(self.data.train) // 2)
-        order = torch.randperm(len(self.data.train), generator=generator(self.seed, 4, growth_step)).numpy()
-        first, second = order[:size], order[size : 2 * size]
-        x, y = self.data.train.x, self.data.train.y
-        return Split(x[first], y[first]), Split(x[second], y[second])
-
-    def _affordable_samples(self) -> int:
-        """How many samples `_SCORING_SHARE` of all training can score, the network growing as planned."""
-        config = self.config
-        sizes = sum(config.seed_fraction ** (1 - step / config.steps) for step in range(config.steps))
-        passes = BUILD_PASSES + config.products * PRODUCT_PASSES
-        training = TRAIN_PASSES * self.epochs * len(self.data.train)
-        affordable = int(_SCORING_SHARE * training / (passes * sizes))
-        return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
-
-    def _limits_at(self, number: int) -> dict[str, float]:
+    def _limits_at(self, progress: Progress, number: int) -> dict[str, float]:
         """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
-        now = self.costs(self.trace.shapes(self.trace.widths()))
-        share = 1 / max(1, self.config.steps - number + 1)
-        return {metric: now[metric] ** (1 - share) * limit**share for metric, limit in self.limits.items()}
+        now = self.costs(progress)(self.trace.shapes(self.trace.widths()))
+        part = 1 / max(1, self.config.steps - number + 1)
+        return {metric: now[metric] ** (1 - part) * limit**part for metric, limit in self.limits.items()}
 
-    def _split(
-        self, indices: Sequence[SplittingIndex], chosen: Mapping[str, torch.Tensor], searched: Split
-    ) -> tuple[float, float, float]:
-        """Split channels by the step that lowers the loss most: ``(step, loss, predicted change)``."""
-        splits, curvature = [], 0.0
-        for index in indices:
-            group = index.block.group
-            if group.name in chosen:
-                channels = chosen[group.name]
-                splits.append(ChannelSplit(group, channels, index.directed(channels)))
-                curvature += index.eigenvalues[channels].sum().item()
-        directions = split_channels(self.trace, splits, self.optimizer.state)
-        present, losses = 0.0, {}
+    def _probe(
+        self,
+        option: Option,
+        progress: Progress,
+        number: int,
+        searched: Split,
+        before: float,
+        trainer: Trainer | None = None,
+    ) -> _Probe:
+        """Try an option. All options of a step see the same samples in the same order."""
+        rng = generator(self.seed, 8, number)
+        taken = take(option, self.trace, searched, self.config.step_sizes, progress.filter_norms, rng)
+        progress.macs_trained += taken.macs
+        optimizer = self._new_optimizer(taken.trace)
+        stage, macs, done = f"grow {number}, {option.name}", count_of(taken.trace), 0
+        while done < self._wait:
+            done = (trainer or self.trainer).train(
+                taken.trace.graph, macs, optimizer, progress, stage, (1, number, done),
+                self._short_rates, done, self._wait,
+            )  # fmt: skip
+        after = evaluate(taken.trace.graph, self.data.validation)[0]
+        progress.macs_trained += macs * len(self.data.validation)
+        figures = Figures(
+            taken.step_size, taken.predicted_loss_change, taken.loss_before, taken.loss_after,
+            before, after, option.gain,
+        )  # fmt: skip
+        return _Probe(option, taken, optimizer, figures)
 
-        def move_to(step: float) -> None:
-            nonlocal present
-            for weight, direction in directions.items():
-                weight.data += (step - present) * direction
-            present = step
-
-        for step in self.config.step_sizes:
-            move_to(step)
-            losses[step] = evaluate(self.trace.graph, searched)[0]
-        best = min(losses, key=losses.__getitem__)
-        move_to(best)
-        return best, losses[best], 0.5 * best**2 * curvature
-
-
-def split_candidates(indices: Sequence[SplittingIndex]) -> list[Candidate]:
-    """Name the split of every channel as a candidate: the key is the channel, the gain -eigenvalue."""
-    return [
-        Candidate(index.block.group.name, -value, key=channel)
-        for index in indices
-        for channel, value in enumerate(index.eigenvalues.tolist())
-    ]
+    def _adopt(self, probe: _Probe, progress: Progress) -> None:
+        """Go on from an option's network."""
+        self.trace, self.optimizer = probe.taken.trace, probe.optimizer
+        progress.filter_norms = probe.taken.filter_norms
+        progress.insertions = [dict(record) for record in probe.option.insertions]
+        if probe.option.name == "gain":
+            progress.proportions = self.trace.widths()
+        costs = self.costs(progress)
+        if isinstance(costs, CheckedCostModel):
+            progress.learnt = costs.learnt()
+        progress.growth_steps, progress.probes = progress.growth_steps + 1, {}
 
 
-def score(
-    trace: NetworkTrace, samples: Split, products: int, rng: torch.Generator
-) -> tuple[list[SplittingIndex], int]:
-    """Best split of every channel of every growable group, estimated on some samples.
+def _described(figures: Figures) -> dict[str, float]:
+    """Tell what a try promised and what came of it, with differences, for the history."""
+    return {
+        **figures.to_json(),
+        "realised_loss_change": figures.realised_loss_change,
+        "won_back": figures.won_back,
+    }
 
-    Parameters
-    ----------
-    trace : NetworkTrace
-        The network.
-    samples : Split
-        What the splitting matrices are averaged over.
-    products : int
-        Lanczos steps.
-    rng : torch.Generator
-        For the starting vectors.
 
-    Returns
-    -------
-    indices : list of SplittingIndex
-        One for each growable group.
-    passes : int
-        What it took, in forward passes of one sample.
-    """
-    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
-    pieces = zip(x.split(_SCORING_BATCH), y.split(_SCORING_BATCH), strict=True)
-    operator = SplittingOperator(trace, pieces)
-    return lanczos(operator, products, rng), operator.passes
+def _added(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    """Count the channels that each group has gained, where it has."""
+    return {name: width - before[name] for name, width in after.items() if width > before[name]}
+
+
+def _gains(moves: Sequence[Move]) -> dict[str, list[float]]:
+    """Gains of all moves that were offered, by where they are."""
+    found: dict[str, list[float]] = {}
+    for move in moves:
+        found.setdefault(move.group, []).append(move.gain)
+    return found

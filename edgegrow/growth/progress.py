@@ -20,7 +20,15 @@ class Progress:
     growth_steps : int
         Growth steps taken.
     waited : int
-        Optimiser steps taken since the last growth step.
+        Optimiser steps that the seed network has been trained for.
+    grown : bool
+        Whether growth has ended.
+    insertions : list of dict
+        Blocks that the network has beside the seed's own; see `edgegrow.growth.architecture`.
+    proportions : dict
+        ``{group name: channels}``, what growing in proportion keeps to.
+    probes : dict
+        Options of the present growth step that have been tried: `edgegrow.growth.probe.Figures` as JSON.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -35,6 +43,10 @@ class Progress:
 
     growth_steps: int = 0
     waited: int = 0
+    grown: bool = False
+    insertions: list[dict[str, str]] = field(default_factory=list)
+    proportions: dict[str, int] = field(default_factory=dict)
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0
@@ -65,3 +77,19 @@ class Journal(Protocol):
     def warn(self, line: str) -> None:
         """Show what makes the result doubtful."""
         ...
+
+
+class Unheard:
+    """A journal that keeps nothing: of what it has been told before, or of what nobody asks for."""
+
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+    def checkpoint(self, *state: object) -> None:
+        """Keep nothing."""
+
+    def step(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Show nothing."""
+
+    def warn(self, line: str) -> None:
+        """Show nothing."""

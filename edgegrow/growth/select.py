@@ -87,21 +87,29 @@ _CHECKS, _FULL = 4, 0.98
 """Choices of a growth step that are tried on the target at most; share of a limit that one should use."""
 
 
-def select_checked(
+def share(costs: Mapping[str, float], limits: Mapping[str, float]) -> float:
+    """Largest share of any limit that costs take: 1 at a limit."""
+    return max(costs[metric] / limit for metric, limit in limits.items())
+
+
+def choose_checked(
+    choose: Callable[[], Selection],
     widths: Mapping[str, int],
     shapes: Shapes,
-    candidates: Sequence[Candidate],
     costs: CostModel,
     limits: Mapping[str, float],
-    steps: Mapping[str, int] | None = None,
 ) -> Selection:
-    """Choose candidates, and where costs can be tried on the target, the fullest choice within the limits.
+    """Choose, and where costs can be tried on the target, take the fullest choice within the limits.
 
     A try corrects the cost model at the network's size, so that the next choice comes closer.
 
     Parameters
     ----------
-    widths, shapes, candidates, costs, limits, steps
+    choose : callable
+        Chooses by the cost model as it is now.
+    widths : mapping
+        Present widths.
+    shapes, costs, limits
         As of `select`.
 
     Returns
@@ -109,11 +117,11 @@ def select_checked(
     Selection
         With no candidate where no choice kept the limits.
     """
-    first = select(widths, shapes, candidates, costs, limits, steps)
+    choice = first = choose()
     if not isinstance(costs, CheckedCostModel):
         return first
     kept = replace(first, chosen=(), widths=dict(widths), promise=0.0)
-    fullest, learnt, tried, choice = 0.0, None, list[Widths](), first
+    fullest, learnt, tried = 0.0, None, list[Widths]()
     checked, errors = list[dict[str, float]](), list[dict[str, float]]()
     while choice.widths not in tried:  # otherwise nothing is left to choose, or to learn
         tried.append(choice.widths)
@@ -122,15 +130,29 @@ def select_checked(
         found = dict(costs.check(layers))
         checked.append(found)
         errors.append({metric: found[metric] / value - 1 for metric, value in predicted.items() if value})
-        share = max(found[metric] / limit for metric, limit in limits.items())
-        if fullest < share <= 1:
-            kept, fullest, learnt = choice, share, costs.learnt()
-        if _FULL <= share <= 1 or len(tried) == _CHECKS:
+        used = share(found, limits)
+        if fullest < used <= 1:
+            kept, fullest, learnt = choice, used, costs.learnt()
+        if _FULL <= used <= 1 or len(tried) == _CHECKS:
             break
-        choice = select(widths, shapes, candidates, costs, limits, steps)
+        choice = choose()
     if learnt is not None:
         costs.recall(learnt)  # the model agrees with the target where the network will be
     return replace(kept, checked=tuple(checked), errors=tuple(errors))
+
+
+def select_checked(
+    widths: Mapping[str, int],
+    shapes: Shapes,
+    candidates: Sequence[Candidate],
+    costs: CostModel,
+    limits: Mapping[str, float],
+    steps: Mapping[str, int] | None = None,
+) -> Selection:
+    """Choose candidates as `select` does, and as `choose_checked` upholds it."""
+    return choose_checked(
+        lambda: select(widths, shapes, candidates, costs, limits, steps), widths, shapes, costs, limits
+    )
 
 
 def select(

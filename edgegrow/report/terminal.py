@@ -173,18 +173,23 @@ def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> Render
 
 def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the growth steps of a run: what was predicted, and what came of it."""
-    title = "growth: change of the loss on training samples"
-    table = _table(title, "step", "splits", "step size", "predicted", "measured", "<widths")
+    title = "growth: change of the loss on training samples, and what training then won on validation samples"
+    table = _table(
+        title, "step", "<chosen", "channels", "step size", "predicted", "measured", "won back", "<widths"
+    )
     for event in events:
-        splits, widths = event["splits"], event["widths"]
-        assert isinstance(splits, dict)
+        channels, widths, blocks = event["channels"], event["widths"], event["blocks"]
+        assert isinstance(channels, dict)
         assert isinstance(widths, dict)
+        assert isinstance(blocks, list)
         table.add_row(
             str(event["step"]),
-            str(sum(splits.values())),
+            str(event["allocation"]),
+            f"+{sum(channels.values())}",
             str(event["step_size"]),
             f"{event['predicted_loss_change']:+.4f}",
             f"{event['realised_loss_change']:+.4f}",
+            f"{event['won_back']:+.4f}",
             " ".join(map(str, widths.values())),
         )
     return table

@@ -15,18 +15,18 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from edgegrow import api
-from edgegrow.baselines.problem import Problem, initialise, macs_of
+from edgegrow.baselines.problem import Problem, macs_of
 from edgegrow.baselines.prune import prune_to_budget, train_large
 from edgegrow.baselines.scratch import Trained, train_from_scratch
-from edgegrow.baselines.widths import share
 from edgegrow.config import Budget, RunConfig, resolve_config
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.errors import InputError
 from edgegrow.files import write_atomic
+from edgegrow.growth.architecture import initialise
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.select import CheckedCostModel
+from edgegrow.growth.select import CheckedCostModel, share
 from edgegrow.listener import Silent
 from edgegrow.profiling import accuracy, simulated_logits
 from edgegrow.run import RunFolder
@@ -278,9 +278,9 @@ def _grown_architecture(cell: Cell) -> NetworkTrace:
     setting = Setting(grown.config, Silent())
     checkpoint = RunFolder.open(grown.folder).load_checkpoint()
     assert checkpoint is not None
-    checkpoint.restore(setting.example)
-    initialise(setting.example, cell.seed)
-    return setting.example
+    trace = checkpoint.architecture.build(setting.fresh())
+    initialise(trace, cell.seed)
+    return trace
 
 
 def _large(cell: Cell) -> Figures:

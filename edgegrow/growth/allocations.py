@@ -1,0 +1,172 @@
+"""What a growth step could do with its share of the budget: a few options, of which a training picks one.
+
+What moves promise says little of what training makes of them, and choosing by promise alone starves dear
+early layers. So the same budget is laid out in several ways: in proportion, where the promise is highest, or
+into a further block with the rest in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+
+from edgegrow.cost.layers import LayerShape, count_macs
+from edgegrow.errors import EdgegrowError
+from edgegrow.growth.architecture import Records
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.menu import Candidate, Menu
+from edgegrow.growth.moves import Move
+from edgegrow.growth.moves.copies import Copies
+from edgegrow.growth.moves.deepen import Deepening
+from edgegrow.growth.moves.insertion import insert_blocks
+from edgegrow.growth.proportional import proportional_widths
+from edgegrow.growth.select import CostModel, Selection, choose_checked, select_checked, share
+
+Pricing = Callable[[Records], CostModel]
+"""Cost model of the network with some inserted blocks; an `EdgegrowError` where there can be none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Option:
+    """One way to grow within the limits.
+
+    Attributes
+    ----------
+    name : str
+        ``proportional``, ``gain`` or ``deeper``.
+    moves : tuple of Move
+        What is done.
+    insertions : Records
+        All blocks that the network has with it.
+    selection : Selection
+        The widths, and how they were chosen.
+    """
+
+    name: str
+    moves: tuple[Move, ...]
+    insertions: Records
+    selection: Selection
+
+    @property
+    def gain(self) -> float:
+        """What all moves promise, at the step that gains are compared at."""
+        return sum(move.gain for move in self.moves)
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """Lays a growth step's budget out.
+
+    Attributes
+    ----------
+    trace : NetworkTrace
+        The network that moves were offered for; it is not changed.
+    insertions : Records
+        Blocks that it has already.
+    moves : sequence of Move
+        What there is to choose from, of any kinds.
+    pricing : Pricing
+    limits : mapping
+        ``{metric: upper bound}`` of this step.
+    proportions : mapping
+        ``{group name: channels}``: what growing in proportion keeps to.
+    """
+
+    trace: NetworkTrace
+    insertions: Records
+    moves: Sequence[Move]
+    pricing: Pricing
+    limits: Mapping[str, float]
+    proportions: Mapping[str, int]
+
+    def proportional(self) -> Option:
+        """Widen all groups in proportion, each by its most promising moves."""
+        return self._in_proportion("proportional", (), self.trace, self.costs)
+
+    def gain(self) -> Option:
+        """Widen where the moves promise most for what they cost."""
+        selection = select_checked(
+            self.trace.widths(), self.trace.shapes, self._candidates, self.costs, self.limits
+        )
+        return Option("gain", self._chosen(selection), self.insertions, selection)
+
+    def deeper(self) -> Option | None:
+        """Insert the block that promises most for what it costs, and widen all groups in proportion.
+
+        None where no block fits, or none can be priced.
+        """
+        for block in sorted(self._blocks, key=lambda move: -move.gain / _macs(move)):
+            deeper = insert_blocks(deepcopy(self.trace), [block.insertion], [deepcopy(block.block)])
+            try:
+                costs = self.pricing([*self.insertions, block.insertion.to_json()])
+                fits = share(costs(deeper.shapes(deeper.widths())), self.limits) <= 1
+            except EdgegrowError:
+                continue
+            if fits:
+                return self._in_proportion("deeper", (block,), deeper, costs)
+        return None
+
+    @cached_property
+    def costs(self) -> CostModel:
+        """Prices the network as deep as it is."""
+        return self.pricing(self.insertions)
+
+    @property
+    def _blocks(self) -> Iterator[Deepening]:
+        return (move for move in self.moves if isinstance(move, Deepening))
+
+    @cached_property
+    def _candidates(self) -> list[Candidate]:
+        """Every move that widens: its key is its place among all moves."""
+        return [
+            Candidate(
+                move.group,
+                move.gain,
+                move.channels[move.group],
+                key=place,
+                source=move.channel if isinstance(move, Copies) else None,
+            )
+            for place, move in enumerate(self.moves)
+            if move.channels
+        ]
+
+    @cached_property
+    def _menus(self) -> dict[str, Menu]:
+        return {
+            name: Menu([c for c in self._candidates if c.group == name], width)
+            for name, width in self.trace.widths().items()
+        }
+
+    def _chosen(self, selection: Selection) -> tuple[Move, ...]:
+        return tuple(self.moves[int(str(candidate.key))] for candidate in selection.chosen)
+
+    def _in_proportion(
+        self, name: str, blocks: tuple[Deepening, ...], trace: NetworkTrace, costs: CostModel
+    ) -> Option:
+        present = trace.widths()
+
+        def share_used(widths: Mapping[str, int]) -> float:
+            return share(costs(trace.shapes(widths)), self.limits)
+
+        def choose() -> Selection:
+            most = {group: width + self._menus[group].levels[-1] for group, width in present.items()}
+            widths = proportional_widths(self.proportions, present, share_used, most) or present
+            levels = {
+                group: max(n for n in self._menus[group].levels if present[group] + n <= width)
+                for group, width in widths.items()
+            }
+            chosen = tuple(c for group, n in levels.items() for c in self._menus[group].chosen(n))
+            promise = sum(candidate.promise for candidate in chosen)
+            reached = {group: present[group] + n for group, n in levels.items()}
+            return Selection(chosen, reached, promise, promise)
+
+        selection = choose_checked(choose, present, trace.shapes, costs, self.limits)
+        insertions = [*self.insertions, *(block.insertion.to_json() for block in blocks)]
+        return Option(name, (*blocks, *self._chosen(selection)), insertions, selection)
+
+
+def _macs(move: Move) -> int:
+    shapes: list[LayerShape] = [layer.shape for layer in move.layers]
+    return max(1, count_macs(shapes))

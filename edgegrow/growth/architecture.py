@@ -1,0 +1,73 @@
+"""What growth has found, without its weights: widths of channel groups, and blocks that were inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from edgegrow.errors import InputError
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.moves.insertion import replay
+from edgegrow.growth.surgery import resize
+
+Records = Sequence[Mapping[str, str]]
+"""Inserted blocks in order, as `edgegrow.growth.moves.insertion.Insertion.to_json` gives them."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A grown network's shape, relative to the seed network that it grew from.
+
+    Attributes
+    ----------
+    widths : mapping
+        ``{group name: channels}``.
+    insertions : sequence of mapping
+        Records of inserted blocks, in order.
+    """
+
+    widths: Mapping[str, int]
+    insertions: Records = ()
+
+    def build(self, seed: NetworkTrace) -> NetworkTrace:
+        """Give a freshly built seed network this architecture, in place; its weights are of no account.
+
+        Raises
+        ------
+        InputError
+            If it is the architecture of another network.
+        """
+        trace = replay(seed, self.insertions)
+        if set(trace.widths()) != set(self.widths):
+            raise InputError("checkpoint: the net has other channel groups now: its code has changed")
+        resize(trace, self.widths)
+        return trace
+
+
+def initialise(trace: NetworkTrace, seed: int) -> None:
+    """Give a network fresh weights: each layer's own initialisation in PyTorch, drawn from the seed.
+
+    Parameters
+    ----------
+    trace : NetworkTrace
+        Of any widths; changed in place. Its architecture stays as it is.
+    seed : int
+        The global random state is left alone.
+
+    Raises
+    ------
+    InputError
+        If a module has parameters and no ``reset_parameters``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in trace.graph.named_modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise InputError(
+                    f"network: {name or 'its root'} ({type(module).__name__}) has parameters of its own "
+                    "and no reset_parameters: it cannot be initialised anew"
+                )
