@@ -17,6 +17,9 @@ _RATE = 1e-3
 """Peak learning rate in units of ``train.lr``. Without batch norms, ten times as much spoils networks
 (docs/results/qat.md)."""
 
+PREFIX = "qat_"
+"""Of its tensors in a checkpoint."""
+
 _STREAM = 20
 """Key of the random streams, apart from those of growth."""
 
@@ -57,8 +60,9 @@ class Finisher:
         InputError
             If the network is not the one that the checkpoint was taken of.
         """
-        checkpoint.restore_qat(self.network, self.optimizer)
         self.taken = checkpoint.progress.qat_epochs
+        if self.taken:
+            checkpoint.restore_other(PREFIX, self.network, self.optimizer)
 
     def run(self, progress: Progress, trainer: Trainer, journal: Journal) -> None:
         """Take the epochs that are left, each from streams of its own and with a checkpoint at its end.
@@ -89,4 +93,4 @@ class Finisher:
                 total,
             )
             self.taken = progress.qat_epochs = self.taken + 1
-            journal.checkpoint(progress, self.trace, self.optimizer, self.network)
+            journal.checkpoint(progress, self.trace, self.optimizer, {PREFIX: (self.network, self.optimizer)})

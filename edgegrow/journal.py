@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
 
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.progress import Progress
+from edgegrow.growth.progress import Others, Progress
 from edgegrow.listener import Listener
 from edgegrow.run import RunFolder
 
@@ -34,6 +34,11 @@ class Journal:
                 f"quantization-aware training: {values['epochs']} epochs; quantized without, validation "
                 f"{100 * values['validation_accuracy']:.2f} %, loss {values['validation_loss']:.4f}"
             )
+        elif event == "race":
+            kept = ", ".join(map(str, values["kept"]))
+            self.listener.say(
+                f"race, round {values['round']}: of {len(values['losses'])} initialisations kept {kept}"
+            )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
             tried = ", ".join(
@@ -52,10 +57,10 @@ class Journal:
         progress: Progress,
         trace: NetworkTrace,
         optimizer: torch.optim.Optimizer,
-        qat: nn.Module | None = None,
+        others: Others = MappingProxyType({}),
     ) -> None:
-        """Keep a checkpoint, with the network of quantization-aware training once that has begun."""
-        self.folder.save_checkpoint(progress, trace, optimizer, qat)
+        """Keep a checkpoint."""
+        self.folder.save_checkpoint(progress, trace, optimizer, others)
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
         """Show an optimiser step."""

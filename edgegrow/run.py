@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from edgegrow.errors import InputError
 from edgegrow.files import write_atomic
 from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.progress import Progress
+from edgegrow.growth.progress import Others, Progress
 
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
@@ -38,6 +39,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
         "won_back": _NUMBER,
     },
+    "race": {"round": int, "losses": dict, "kept": list},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip
@@ -55,8 +57,8 @@ class Checkpoint:
     widths : dict
         ``{group name: channels}``.
     tensors : dict
-        ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's; ``qat_model.NAME`` and
-        ``qat_momentum.NAME`` the same of quantization-aware training, once it has begun.
+        ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's; the same behind ``qat_`` of
+        quantization-aware training once it has begun, and behind ``plantN_`` of contestants of a race.
     history_bytes : int
         Length of the history at that moment.
     """
@@ -87,18 +89,17 @@ class Checkpoint:
         """Give the optimiser of a network that `build` has made the checkpoint's state."""
         self._restore("", network, optimizer)
 
-    def restore_qat(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Give the network of quantization-aware training, and its optimiser, the state of its last epoch.
-
-        Nothing is changed where the checkpoint is from before its first.
+    def restore_other(
+        self, prefix: str, module: nn.Module, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Give a network beside the grown one, and its optimiser, the state of its prefix.
 
         Raises
         ------
         InputError
             If the network is not the one that the checkpoint was taken of.
         """
-        if self.progress.qat_epochs:
-            self._restore("qat_", module, optimizer)
+        self._restore(prefix, module, optimizer)
 
     def _restore(self, of: str, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
         prefix = f"{of}model."
@@ -229,15 +230,15 @@ class RunFolder:
         progress: Progress,
         trace: NetworkTrace,
         optimizer: torch.optim.Optimizer,
-        qat: nn.Module | None = None,
+        others: Others = MappingProxyType({}),
     ) -> None:
         """Write a checkpoint: the weights first, then the JSON that vouches for them.
 
-        During quantization-aware training, whose network is ``qat``, the optimiser is that one's.
+        Others are networks in training beside the grown one, with their optimisers.
         """
         tensors = _tensors("", trace.graph, optimizer)
-        if qat is not None:
-            tensors |= _tensors("qat_", qat, optimizer)
+        for prefix, (network, own) in others.items():
+            tensors |= _tensors(prefix, network, own)
         self.checkpoints.mkdir(exist_ok=True)
         number = 1 + max((int(file.stem) for file in self._checkpoint_files()), default=0)
         content = save(tensors)
@@ -276,7 +277,7 @@ class RunFolder:
             if hashlib.sha256(content).hexdigest() != description["sha256"]:
                 raise ValueError("checksum")
             return Checkpoint(
-                Progress(**description["progress"]),
+                Progress.from_json(description["progress"]),
                 {str(name): int(width) for name, width in description["widths"].items()},
                 load(content),
                 int(description["history_bytes"]),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from edgegrow.cost.layers import LayerShape, count_macs
 from edgegrow.errors import EdgegrowError
@@ -22,7 +23,14 @@ from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.deepen import Deepening
 from edgegrow.growth.moves.insertion import insert_blocks
 from edgegrow.growth.proportional import proportional_widths
-from edgegrow.growth.select import CostModel, Selection, choose_checked, select_checked, share
+from edgegrow.growth.select import (
+    CheckedCostModel,
+    CostModel,
+    Selection,
+    choose_checked,
+    select_checked,
+    share,
+)
 
 Pricing = Callable[[Records], CostModel]
 """Cost model of the network with some inserted blocks; an `EdgegrowError` where there can be none."""
@@ -42,12 +50,15 @@ class Option:
         All blocks that the network has with it.
     selection : Selection
         The widths, and how they were chosen.
+    learnt : mapping
+        What checks on the target have taught the cost model by then.
     """
 
     name: str
     moves: tuple[Move, ...]
     insertions: Records
     selection: Selection
+    learnt: Mapping[str, Any]
 
     @property
     def gain(self) -> float:
@@ -90,7 +101,7 @@ class Allocator:
         selection = select_checked(
             self.trace.widths(), self.trace.shapes, self._candidates, self.costs, self.limits
         )
-        return Option("gain", self._chosen(selection), self.insertions, selection)
+        return Option("gain", self._chosen(selection), self.insertions, selection, _learnt(self.costs))
 
     def deeper(self) -> Option | None:
         """Insert the block that promises most for what it costs, and widen all groups in proportion.
@@ -164,7 +175,11 @@ class Allocator:
 
         selection = choose_checked(choose, present, trace.shapes, costs, self.limits)
         insertions = [*self.insertions, *(block.insertion.to_json() for block in blocks)]
-        return Option(name, (*blocks, *self._chosen(selection)), insertions, selection)
+        return Option(name, (*blocks, *self._chosen(selection)), insertions, selection, _learnt(costs))
+
+
+def _learnt(costs: CostModel) -> dict[str, Any]:
+    return costs.learnt() if isinstance(costs, CheckedCostModel) else {}
 
 
 def _macs(move: Move) -> int:

@@ -23,9 +23,10 @@ from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import Move
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
+from edgegrow.growth.race import Plant, Race, lost_share, rounds, sow
 from edgegrow.growth.scoring import score, subsets
 from edgegrow.growth.select import CheckedCostModel, CostModel, share
-from edgegrow.growth.stretch import Trainer
+from edgegrow.growth.stretch import Stretch, Trainer
 from edgegrow.growth.surgery import filter_norms
 from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, image_shift, make_optimizer
 
@@ -101,6 +102,7 @@ class Grower:
         )
         self.trainer = Trainer(data, self.batches, seed, journal)
         self.optimizer = self._new_optimizer(trace)
+        self._plants: list[Plant] = []
 
     @property
     def macs(self) -> int:
@@ -133,7 +135,7 @@ class Grower:
             progress.proportions = self.proportions
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         while progress.waited < self._wait:
-            progress.waited = self._train_seed(progress)
+            progress.waited = self._train_seed(progress).next_step
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         while progress.growth_steps < self.config.steps or self._unfilled(progress):
             self._grow(progress)
@@ -141,15 +143,23 @@ class Grower:
         progress.grown = True
 
     def anneal(self, progress: Progress) -> None:
-        """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0."""
+        """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0.
+
+        Fresh weights are found by a race at its beginning.
+        """
+        plan = rounds(self.config.plants, self.config.race) if self.config.weights == "fresh" else []
         if progress.anneal_total == 0:
+            progress.anneal_total = self._anneal_length(progress, lost_share(plan))
+            self.optimizer = self._new_optimizer(self.trace)
             if self.config.weights == "fresh":
                 initialise(self.trace, self.seed)
-            self.optimizer = self._new_optimizer(self.trace)
-            progress.anneal_total = self._anneal_length(progress)
-        total = progress.anneal_total
+                progress.race.steps = dict.fromkeys(map(str, range(self.config.plants if plan else 0)), 0)
+        total, lr = progress.anneal_total, self.train_config.lr
+        if progress.race.rounds < len(plan):
+            race = Race(self.plants(progress), plan, total, lr, self.trainer)
+            winner = race.run(progress)
+            self.trace, self.optimizer = winner.trace, winner.optimizer
         while progress.anneal_steps < total:
-            rates = partial(cosine, self.train_config.lr, steps=total)
             progress.anneal_steps = self.trainer.train(
                 self.trace.graph,
                 self.macs,
@@ -157,11 +167,18 @@ class Grower:
                 progress,
                 "anneal",
                 (2, progress.anneal_steps),
-                rates,
+                partial(cosine, lr, steps=total),
                 progress.anneal_steps,
                 total,
-            )
+            ).next_step
             self.journal.checkpoint(progress, self.trace, self.optimizer)
+
+    def plants(self, progress: Progress) -> list[Plant]:
+        """Contestants that are still in the race; made once, so that a checkpoint's state can be put in."""
+        if not self._plants:
+            numbers = sorted(map(int, progress.race.steps))
+            self._plants = sow(self.trace, numbers, self.seed, self.train_config)
+        return self._plants
 
     def costs(self, progress: Progress) -> CostModel:
         """Cost model of the network as deep as it is."""
@@ -181,9 +198,12 @@ class Grower:
         """Optimiser steps of every short training: the seed's, and that of each option."""
         return max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
 
-    def _anneal_length(self, progress: Progress) -> int:
-        """Optimiser steps that all training has left for the final size."""
-        left = self.epochs * self.epoch_macs - progress.macs_trained
+    def _anneal_length(self, progress: Progress, lost: float) -> int:
+        """Optimiser steps that all training has left for the delivered network.
+
+        ``lost``: what others at its size take, in units of its own training.
+        """
+        left = (self.epochs * self.epoch_macs - progress.macs_trained) / (1 + lost)
         if left < _FAIR_ANNEAL * self.epochs * self.epoch_macs:
             self.journal.warn(
                 f"growing took {progress.macs_trained / self.epoch_macs:.1f} epochs' worth of the "
@@ -206,7 +226,7 @@ class Grower:
     def _short_rates(self, step: int) -> float:
         return cosine(self.train_config.lr, step, self._wait)
 
-    def _train_seed(self, progress: Progress) -> int:
+    def _train_seed(self, progress: Progress) -> Stretch:
         return self.trainer.train(
             self.trace.graph,
             self.macs,
@@ -241,7 +261,7 @@ class Grower:
         if best.name not in probes:
             unheard = replace(self.trainer, journal=Unheard())
             probes[best.name] = self._probe(
-                best, Progress(**progress.to_json()), number, searched, before, unheard
+                best, Progress.from_json(progress.to_json()), number, searched, before, unheard
             )
         widths_before = self.trace.widths()
         self._adopt(probes[best.name], progress)
@@ -315,7 +335,7 @@ class Grower:
             done = (trainer or self.trainer).train(
                 taken.trace.graph, macs, optimizer, progress, stage, (1, number, done),
                 self._short_rates, done, self._wait,
-            )  # fmt: skip
+            ).next_step  # fmt: skip
         after = evaluate(taken.trace.graph, self.data.validation)[0]
         progress.macs_trained += macs * len(self.data.validation)
         figures = Figures(
@@ -331,9 +351,8 @@ class Grower:
         progress.insertions = [dict(record) for record in probe.option.insertions]
         if probe.option.name == "gain":
             progress.proportions = self.trace.widths()
-        costs = self.costs(progress)
-        if isinstance(costs, CheckedCostModel):
-            progress.learnt = costs.learnt()
+        progress.learnt = dict(probe.option.learnt)
+        self._recall(progress)
         progress.growth_steps, progress.probes = progress.growth_steps + 1, {}
 
 

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from edgegrow.growth.groups import NetworkTrace
+
+Others = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
+"""Networks beside the grown one, and their optimisers, by a prefix of their own."""
+
+
+@dataclass
+class RaceState:
+    """How far a race between initialisations has come.
+
+    Attributes
+    ----------
+    rounds : int
+        Rounds that are over.
+    steps : dict
+        Optimiser steps of every contestant that is still in it, by its number.
+    losses : dict
+        What the present round is decided by, as far as it is known.
+    """
+
+    rounds: int = 0
+    steps: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -29,6 +53,8 @@ class Progress:
         ``{group name: channels}``, what growing in proportion keeps to.
     probes : dict
         Options of the present growth step that have been tried: `edgegrow.growth.probe.Figures` as JSON.
+    race : RaceState
+        Where the race between fresh initialisations stands, with which training at the final size begins.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -47,6 +73,7 @@ class Progress:
     insertions: list[dict[str, str]] = field(default_factory=list)
     proportions: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    race: RaceState = field(default_factory=RaceState)
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0
@@ -54,9 +81,25 @@ class Progress:
     filter_norms: dict[str, float] = field(default_factory=dict)
     learnt: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def racing(self) -> bool:
+        """Whether a race has begun and not ended."""
+        return len(self.race.steps) > 1
+
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values, which ``Progress(**values)`` reads back."""
+        """Return it as plain values, which `from_json` reads back."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Progress:
+        """Read plain values back.
+
+        Raises
+        ------
+        TypeError
+            If they are not those of a progress.
+        """
+        return cls(**{**values, "race": RaceState(**values["race"])})
 
 
 class Journal(Protocol):
@@ -66,7 +109,13 @@ class Journal(Protocol):
         """Keep an event: an epoch, a growth step."""
         ...
 
-    def checkpoint(self, progress: Progress, trace: NetworkTrace, optimizer: torch.optim.Optimizer) -> None:
+    def checkpoint(
+        self,
+        progress: Progress,
+        trace: NetworkTrace,
+        optimizer: torch.optim.Optimizer,
+        others: Others = MappingProxyType({}),
+    ) -> None:
         """Keep everything that `Grower.run` needs to go on from here."""
         ...
 

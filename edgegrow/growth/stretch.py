@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,6 +15,25 @@ from edgegrow.growth.progress import Journal, Progress
 from edgegrow.training import TRAIN_PASSES, Batches, evaluate, generator, train
 
 Rates = Callable[[int], float]
+
+
+class Stretch(NamedTuple):
+    """What came of a stretch.
+
+    Attributes
+    ----------
+    next_step : int
+        Number of the step to go on with.
+    train_loss : float
+        Mean over its steps.
+    validation_loss, validation_accuracy : float
+        At its end.
+    """
+
+    next_step: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +68,7 @@ class Trainer:
         rates: Rates,
         first: int,
         total: int,
-    ) -> int:
+    ) -> Stretch:
         """Train for an epoch, or for what is left of ``total`` steps.
 
         Parameters
@@ -72,8 +92,7 @@ class Trainer:
 
         Returns
         -------
-        int
-            The next step.
+        Stretch
 
         Raises
         ------
@@ -108,4 +127,4 @@ class Trainer:
                 "seconds": time.monotonic() - started,
             },
         )
-        return steps.stop
+        return Stretch(steps.stop, loss, validation_loss, validation_accuracy)

@@ -17,17 +17,13 @@ from edgegrow.training import evaluate
 
 class Notes:
     def __init__(self):
-        self.events, self.checkpoints, self.warnings, self.norm_errors = [], 0, [], []
+        self.events, self.checkpoints, self.warnings = [], 0, []
 
     def record(self, event, values):
         self.events.append({"event": event, **values})
 
     def checkpoint(self, progress, trace, optimizer):
         self.checkpoints += 1
-        if progress.growth_steps and not progress.waited and not progress.anneal_steps:
-            for name, norm in progress.filter_norms.items():
-                lengths = trace.module(name).weight.detach().flatten(1).norm(dim=1)
-                self.norm_errors.append((lengths / norm - 1).abs().max().item())
 
     def step(self, stage, step, steps, loss):
         pass
@@ -50,7 +46,8 @@ def grow(net, digits, limits, epochs=4.0, **options):
     config = GrowConfig(samples=128, **options)
     planted = plant_seed(net, digits.input_shape, 10, within, limits, config.seed_fraction, 0)
     notes = Notes()
-    grower = Grower(planted, digits, within, limits, TrainConfig(epochs=epochs), config, 0, notes)
+    training = TrainConfig(epochs=epochs)
+    grower = Grower(planted, digits, lambda insertions: within, limits, training, config, 0, notes)
     return grower, grower.run(Progress()), notes
 
 
@@ -78,9 +75,12 @@ def test_what_checks_have_taught_is_kept_and_taken_up_again(digits):
     config, limits, training = GrowConfig(samples=128), {"macs": 8e3}, TrainConfig(epochs=1.0)
     planted = plant_seed(load_net("mlp"), digits.input_shape, 10, Dearer(), limits, config.seed_fraction, 0)
     first, second = Dearer(), Dearer()
-    progress = Grower(planted, digits, first, limits, training, config, 0, Notes()).run(Progress())
+    progress = Grower(planted, digits, lambda insertions: first, limits, training, config, 0, Notes()).run(
+        Progress()
+    )
     assert progress.learnt == first.learnt() != Dearer().learnt()
-    Grower(planted, digits, second, limits, training, config, 0, Notes()).run(progress)
+    progress.grown = False
+    Grower(planted, digits, lambda insertions: second, limits, training, config, 0, Notes()).run(progress)
     assert second.learnt() == first.learnt()
 
 
