@@ -144,11 +144,6 @@ class GrowConfig(_Frozen):
     interval : float
         Training of the seed network, and of every way that a growth step tries, in units of all training
         (``train.epochs``).
-    plants : int
-        Fresh initialisations of the grown network that race for its training; 1 for no race.
-    race : float
-        Length of the race's first round, in units of the winner's whole training; every further round has
-        the best third of the field and is as long as all before.
     samples : int, optional
         Training samples that moves are scored on. Unset: 1024, or fewer where scoring would take more than a
         tenth of all training; at most half of them.
@@ -164,8 +159,6 @@ class GrowConfig(_Frozen):
     seed_fraction: float = Field(0.4, gt=0, lt=1)
     steps: int = Field(3, ge=1, le=64)
     interval: float = Field(0.02, gt=0, lt=0.5)
-    plants: int = Field(6, ge=1, le=64)
-    race: float = Field(0.02, gt=0, lt=0.5)
     samples: int | None = Field(None, ge=16)
     products: int = Field(8, ge=2, le=256)
     step_sizes: tuple[PositiveFloat, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)

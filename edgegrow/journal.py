@@ -34,11 +34,6 @@ class Journal:
                 f"quantization-aware training: {values['epochs']} epochs; quantized without, validation "
                 f"{100 * values['validation_accuracy']:.2f} %, loss {values['validation_loss']:.4f}"
             )
-        elif event == "race":
-            kept = ", ".join(map(str, values["kept"]))
-            self.listener.say(
-                f"race, round {values['round']}: of {len(values['losses'])} initialisations kept {kept}"
-            )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
             tried = ", ".join(

@@ -39,7 +39,6 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
         "won_back": _NUMBER,
     },
-    "race": {"round": int, "losses": dict, "kept": list},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip
@@ -58,7 +57,7 @@ class Checkpoint:
         ``{group name: channels}``.
     tensors : dict
         ``model.NAME``: the network's state; ``momentum.NAME``: the optimiser's; the same behind ``qat_`` of
-        quantization-aware training once it has begun, and behind ``plantN_`` of contestants of a race.
+        quantization-aware training, once it has begun.
     history_bytes : int
         Length of the history at that moment.
     """
@@ -277,7 +276,7 @@ class RunFolder:
             if hashlib.sha256(content).hexdigest() != description["sha256"]:
                 raise ValueError("checksum")
             return Checkpoint(
-                Progress.from_json(description["progress"]),
+                Progress(**description["progress"]),
                 {str(name): int(width) for name, width in description["widths"].items()},
                 load(content),
                 int(description["history_bytes"]),

@@ -170,8 +170,6 @@ class Setting:
             checkpoint.restore_optimizer(grower.trace.graph, grower.optimizer)
             folder.rewind(checkpoint)
             progress = checkpoint.progress
-            for plant in grower.plants(progress) if progress.racing else ():
-                checkpoint.restore_other(plant.prefix, plant.trace.graph, plant.optimizer)
         grower.run(progress)
         finisher = self.finisher(grower.trace, checkpoint)
         finisher.run(progress, grower.trainer, journal)

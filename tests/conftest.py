@@ -32,7 +32,18 @@ def ort_saturates():
     return platform.machine() in ("x86_64", "AMD64") and not vnni
 
 
-QUICK = ["--net", "mlp", "--budget", "macs=5k", "--epochs", "3", "--set", "grow.samples=64"]
+QUICK = [
+    "--net",
+    "mlp",
+    "--budget",
+    "macs=5k",
+    "--epochs",
+    "3",
+    "--set",
+    "grow.samples=64",
+    "--set",
+    "grow.steps=2",
+]
 
 
 @pytest.fixture

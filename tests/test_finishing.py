@@ -51,8 +51,7 @@ def events(run):
 
 def test_the_artifacts_without_are_those_of_post_training_quantization(untrained, digits):
     checkpoint = untrained.folder.load_checkpoint()
-    example = Setting(untrained.config, Silent()).example
-    checkpoint.restore(example)
+    example = checkpoint.build(Setting(untrained.config, Silent()).fresh())
     graph = quantize(lower(example.graph, digits.input_shape), digits.calibration(512))
     assert (untrained.folder.path / "model.tflite").read_bytes() == tflite_bytes(graph)
     assert not list(untrained.folder.history("qat"))

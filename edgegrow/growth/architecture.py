@@ -49,25 +49,17 @@ class Architecture:
 def initialise(trace: NetworkTrace, seed: int) -> None:
     """Give a network fresh weights: each layer's own initialisation in PyTorch, drawn from the seed.
 
+    Parameters that no ``reset_parameters`` of their module draws anew stay as they are.
+
     Parameters
     ----------
     trace : NetworkTrace
         Of any widths; changed in place. Its architecture stays as it is.
     seed : int
         The global random state is left alone.
-
-    Raises
-    ------
-    InputError
-        If a module has parameters and no ``reset_parameters``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, module in trace.graph.named_modules():
+        for module in trace.graph.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
-            elif next(module.parameters(recurse=False), None) is not None:
-                raise InputError(
-                    f"network: {name or 'its root'} ({type(module).__name__}) has parameters of its own "
-                    "and no reset_parameters: it cannot be initialised anew"
-                )

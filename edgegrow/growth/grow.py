@@ -23,7 +23,6 @@ from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import Move
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
-from edgegrow.growth.race import Plant, Race, lost_share, rounds, sow
 from edgegrow.growth.scoring import score, subsets
 from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Stretch, Trainer
@@ -102,7 +101,6 @@ class Grower:
         )
         self.trainer = Trainer(data, self.batches, seed, journal)
         self.optimizer = self._new_optimizer(trace)
-        self._plants: list[Plant] = []
 
     @property
     def macs(self) -> int:
@@ -143,22 +141,13 @@ class Grower:
         progress.grown = True
 
     def anneal(self, progress: Progress) -> None:
-        """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0.
-
-        Fresh weights are found by a race at its beginning.
-        """
-        plan = rounds(self.config.plants, self.config.race) if self.config.weights == "fresh" else []
+        """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0."""
         if progress.anneal_total == 0:
-            progress.anneal_total = self._anneal_length(progress, lost_share(plan))
-            self.optimizer = self._new_optimizer(self.trace)
             if self.config.weights == "fresh":
                 initialise(self.trace, self.seed)
-                progress.race.steps = dict.fromkeys(map(str, range(self.config.plants if plan else 0)), 0)
-        total, lr = progress.anneal_total, self.train_config.lr
-        if progress.race.rounds < len(plan):
-            race = Race(self.plants(progress), plan, total, lr, self.trainer)
-            winner = race.run(progress)
-            self.trace, self.optimizer = winner.trace, winner.optimizer
+            self.optimizer = self._new_optimizer(self.trace)
+            progress.anneal_total = self._anneal_length(progress)
+        total = progress.anneal_total
         while progress.anneal_steps < total:
             progress.anneal_steps = self.trainer.train(
                 self.trace.graph,
@@ -167,18 +156,11 @@ class Grower:
                 progress,
                 "anneal",
                 (2, progress.anneal_steps),
-                partial(cosine, lr, steps=total),
+                partial(cosine, self.train_config.lr, steps=total),
                 progress.anneal_steps,
                 total,
             ).next_step
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-
-    def plants(self, progress: Progress) -> list[Plant]:
-        """Contestants that are still in the race; made once, so that a checkpoint's state can be put in."""
-        if not self._plants:
-            numbers = sorted(map(int, progress.race.steps))
-            self._plants = sow(self.trace, numbers, self.seed, self.train_config)
-        return self._plants
 
     def costs(self, progress: Progress) -> CostModel:
         """Cost model of the network as deep as it is."""
@@ -198,12 +180,9 @@ class Grower:
         """Optimiser steps of every short training: the seed's, and that of each option."""
         return max(1, round(self.config.interval * self.epochs * self.batches.steps_per_epoch))
 
-    def _anneal_length(self, progress: Progress, lost: float) -> int:
-        """Optimiser steps that all training has left for the delivered network.
-
-        ``lost``: what others at its size take, in units of its own training.
-        """
-        left = (self.epochs * self.epoch_macs - progress.macs_trained) / (1 + lost)
+    def _anneal_length(self, progress: Progress) -> int:
+        """Optimiser steps that all training has left for the final size."""
+        left = self.epochs * self.epoch_macs - progress.macs_trained
         if left < _FAIR_ANNEAL * self.epochs * self.epoch_macs:
             self.journal.warn(
                 f"growing took {progress.macs_trained / self.epoch_macs:.1f} epochs' worth of the "
@@ -261,7 +240,7 @@ class Grower:
         if best.name not in probes:
             unheard = replace(self.trainer, journal=Unheard())
             probes[best.name] = self._probe(
-                best, Progress.from_json(progress.to_json()), number, searched, before, unheard
+                best, Progress(**progress.to_json()), number, searched, before, unheard
             )
         widths_before = self.trace.widths()
         self._adopt(probes[best.name], progress)

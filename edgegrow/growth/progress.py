@@ -17,25 +17,6 @@ Others = Mapping[str, tuple[nn.Module, torch.optim.Optimizer]]
 
 
 @dataclass
-class RaceState:
-    """How far a race between initialisations has come.
-
-    Attributes
-    ----------
-    rounds : int
-        Rounds that are over.
-    steps : dict
-        Optimiser steps of every contestant that is still in it, by its number.
-    losses : dict
-        What the present round is decided by, as far as it is known.
-    """
-
-    rounds: int = 0
-    steps: dict[str, int] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
 class Progress:
     """How far a growth has come: with the weights and the optimiser's state, all that resuming needs.
 
@@ -53,8 +34,6 @@ class Progress:
         ``{group name: channels}``, what growing in proportion keeps to.
     probes : dict
         Options of the present growth step that have been tried: `edgegrow.growth.probe.Figures` as JSON.
-    race : RaceState
-        Where the race between fresh initialisations stands, with which training at the final size begins.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -73,7 +52,6 @@ class Progress:
     insertions: list[dict[str, str]] = field(default_factory=list)
     proportions: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, float]] = field(default_factory=dict)
-    race: RaceState = field(default_factory=RaceState)
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0
@@ -81,25 +59,9 @@ class Progress:
     filter_norms: dict[str, float] = field(default_factory=dict)
     learnt: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def racing(self) -> bool:
-        """Whether a race has begun and not ended."""
-        return len(self.race.steps) > 1
-
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values, which `from_json` reads back."""
+        """Return it as plain values, which ``Progress(**values)`` reads back."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Progress:
-        """Read plain values back.
-
-        Raises
-        ------
-        TypeError
-            If they are not those of a progress.
-        """
-        return cls(**{**values, "race": RaceState(**values["race"])})
 
 
 class Journal(Protocol):

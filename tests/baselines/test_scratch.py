@@ -6,31 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from edgegrow.baselines.problem import initialise, macs_of
+from edgegrow.baselines.problem import macs_of
 from edgegrow.baselines.scratch import train_from_scratch, train_network, train_rungs
 from edgegrow.baselines.widths import share_used, uniform_widths
 from edgegrow.config import GrowConfig
 from edgegrow.cost.fvcore import fvcore_macs
-from edgegrow.errors import InputError
+from edgegrow.growth.architecture import initialise
 from edgegrow.growth.groups import trace
 from edgegrow.growth.grow import Grower
-from edgegrow.growth.progress import Progress
+from edgegrow.growth.progress import Progress, Unheard
 
 from .problems import problem
-
-
-class Unheard:
-    def record(self, event, values):
-        pass
-
-    def checkpoint(self, progress, trace, optimizer):
-        pass
-
-    def step(self, stage, step, steps, loss):
-        pass
-
-    def warn(self, line):
-        pass
 
 
 def weights(network):
@@ -45,9 +31,11 @@ def equal(one, other):
 def test_it_is_the_training_that_a_grown_network_gets_at_its_final_size(digits, augment):
     one = problem(digits, "dscnn", {"macs": 30e3}, epochs=2.5, seed=3, augment=augment)
     widths = uniform_widths(one)
-    grown = one.network(widths)
-    grower = Grower(grown, digits, one.costs, one.limits, one.train_config, GrowConfig(), one.seed, Unheard())
-    progress = grower.run(Progress(growth_steps=10_000))  # no growth step is left: the anneal alone
+    grown, config = one.network(widths), GrowConfig()
+    grower = Grower(
+        grown, digits, lambda insertions: one.costs, one.limits, one.train_config, config, one.seed, Unheard()
+    )
+    progress = grower.run(Progress(grown=True))  # the anneal alone
     trained = train_from_scratch(one, one.network(widths))
     assert trained.macs_trained == progress.macs_trained
     assert equal(weights(trained.trace), weights(grown))
@@ -106,18 +94,21 @@ def test_a_network_of_any_widths_starts_fresh(digits):
             assert len(rows.unique(dim=0)) == len(rows)
 
 
-def test_parameters_that_nothing_initialises_are_refused(digits):
+def test_parameters_that_nothing_initialises_stay_as_they_are(digits):
     class Scale(nn.Module):
         def __init__(self):
             super().__init__()
-            self.scale = nn.Parameter(torch.ones(1))
+            self.scale = nn.Parameter(torch.full((1,), 0.7))
             self.linear = nn.Linear(64, 10)
 
         def forward(self, x):
             return self.linear(x.flatten(1)) * self.scale
 
-    with pytest.raises(InputError, match="has parameters of its own and no reset_parameters"):
-        initialise(trace(Scale(), digits.input_shape), 0)
+    network = trace(Scale(), digits.input_shape)
+    before = network.graph.get_submodule("linear").weight.detach().clone()
+    initialise(network, 0)
+    assert network.graph.scale.item() == pytest.approx(0.7)
+    assert not torch.equal(network.graph.get_submodule("linear").weight, before)
 
 
 def test_every_rung_has_a_training_of_its_own_within_its_limit(digits):

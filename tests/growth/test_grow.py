@@ -1,14 +1,16 @@
 """The growth loop on real digits: budgets kept and filled, every step recorded, the training it was given."""
 
 from math import cos, pi
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from edgegrow.config import GrowConfig, TrainConfig
+from edgegrow.config import GrowConfig, Kind, TrainConfig
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.growth.grow import Grower
+from edgegrow.growth.moves import KINDS, REFERENCE_STEP
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import plant_seed
 from edgegrow.nets import SeedNetwork, load_net
@@ -22,7 +24,7 @@ class Notes:
     def record(self, event, values):
         self.events.append({"event": event, **values})
 
-    def checkpoint(self, progress, trace, optimizer):
+    def checkpoint(self, progress, trace, optimizer, others=()):
         self.checkpoints += 1
 
     def step(self, stage, step, steps, loss):
@@ -39,15 +41,17 @@ def costs(layers):
     return {"macs": count_macs(layers), "params": count_params(layers)}
 
 
-def grow(net, digits, limits, epochs=4.0, **options):
-    def within(layers):
-        return {metric: costs(layers)[metric] for metric in limits}
+def pricing(*metrics):
+    """Prices networks alike, however deep they are."""
+    return lambda insertions: lambda layers: {metric: costs(layers)[metric] for metric in metrics}
 
-    config = GrowConfig(samples=128, **options)
-    planted = plant_seed(net, digits.input_shape, 10, within, limits, config.seed_fraction, 0)
-    notes = Notes()
-    training = TrainConfig(epochs=epochs)
-    grower = Grower(planted, digits, lambda insertions: within, limits, training, config, 0, notes)
+
+def grow(net, digits, limits, epochs=4.0, **options):
+    config = GrowConfig(**{"samples": 128, **options})
+    priced = pricing(*limits)
+    planted = plant_seed(net, digits.input_shape, 10, priced(()), limits, config.seed_fraction, 0)
+    notes, training = Notes(), TrainConfig(epochs=epochs)
+    grower = Grower(planted, digits, priced, limits, training, config, 0, notes)
     return grower, grower.run(Progress()), notes
 
 
@@ -72,15 +76,16 @@ class Dearer:
 
 
 def test_what_checks_have_taught_is_kept_and_taken_up_again(digits):
+    """That of the option which is taken, whatever was checked after it."""
     config, limits, training = GrowConfig(samples=128), {"macs": 8e3}, TrainConfig(epochs=1.0)
     planted = plant_seed(load_net("mlp"), digits.input_shape, 10, Dearer(), limits, config.seed_fraction, 0)
     first, second = Dearer(), Dearer()
-    progress = Grower(planted, digits, lambda insertions: first, limits, training, config, 0, Notes()).run(
-        Progress()
-    )
+    progress = Progress()
+    Grower(planted, digits, lambda insertions: first, limits, training, config, 0, Notes()).grow(progress)
     assert progress.learnt == first.learnt() != Dearer().learnt()
     progress.grown = False
-    Grower(planted, digits, lambda insertions: second, limits, training, config, 0, Notes()).run(progress)
+    again = Grower(planted, digits, lambda insertions: second, {"macs": 1.0}, training, config, 0, Notes())
+    again.grow(progress)  # nothing is left to do: only what is known is taken up
     assert second.learnt() == first.learnt()
 
 
@@ -89,7 +94,7 @@ def test_what_checks_have_taught_is_kept_and_taken_up_again(digits):
 def test_every_growth_step_keeps_the_budget_and_the_last_fills_it(digits, limits):
     grower, _, notes = grow(load_net("dscnn"), digits, limits)
     steps = notes.of("growth")
-    assert len(steps) == 4
+    assert len(steps) == GrowConfig().steps
     used = [max(step["costs"][metric] / limits[metric] for metric in limits) for step in steps]
     assert used == sorted(used)
     assert 0.95 <= used[-1] <= 1
@@ -97,51 +102,105 @@ def test_every_growth_step_keeps_the_budget_and_the_last_fills_it(digits, limits
 
 
 def test_what_a_step_records_is_what_happened(digits):
-    _, _, notes = grow(load_net("mlp"), digits, {"macs": 8e3}, epochs=30.0)
+    _, _, notes = grow(load_net("mlp"), digits, {"macs": 8e3}, epochs=30.0, moves=("split",))
     for step in notes.of("growth"):
         assert step["realised_loss_change"] == step["loss_after"] - step["loss_before"]
+        assert step["won_back"] == step["validation_loss_before"] - step["validation_loss"]
         grown = {name: step["widths"][name] - n for name, n in step["widths_before"].items()}
-        assert {name: n for name, n in grown.items() if n} == step["splits"]
-        chosen = [sorted(step["lowest_eigenvalues"][name])[:n] for name, n in step["splits"].items()]
-        predicted = 0.5 * step["step_size"] ** 2 * sum(sum(values) for values in chosen)
+        assert {name: n for name, n in grown.items() if n} == step["channels"]
+        assert step["kinds"] == {"split": sum(step["channels"].values())}
+        chosen = [sorted(step["gains"][name])[-n:] for name, n in step["channels"].items()]
+        predicted = -sum(sum(values) for values in chosen) * (step["step_size"] / REFERENCE_STEP) ** 2
         assert step["predicted_loss_change"] == pytest.approx(predicted, rel=1e-4)
     changes = [step["realised_loss_change"] for step in notes.of("growth")]
     assert sum(changes) < 0
 
 
+def test_the_option_that_training_makes_most_of_is_taken(digits):
+    """Whatever was promised; and a step's options differ in widths or in depth."""
+    _, _, notes = grow(load_net("dscnn"), digits, {"macs": 20e3}, epochs=6.0, steps=2)
+    names = set()
+    for step in notes.of("growth"):
+        losses = {option["allocation"]: option["validation_loss"] for option in step["options"]}
+        assert step["allocation"] == min(losses, key=losses.__getitem__)
+        assert step["validation_loss"] == min(losses.values())
+        shapes = {(option["blocks"], *option["widths"].values()) for option in step["options"]}
+        assert len(shapes) == len(step["options"]) == len(losses)
+        assert all(
+            option["validation_loss_before"] == step["validation_loss_before"] for option in step["options"]
+        )
+        names |= set(losses)
+    assert names == {"proportional", "gain", "deeper"}
+
+
+def test_in_proportion_is_in_proportion(digits):
+    net = load_net("dscnn")
+    grower, progress, _ = grow(net, digits, {"macs": 100e3}, allocations=("proportional",), moves=("split",))
+    own = progress.proportions.values()
+    scales = [width / proper for width, proper in zip(grower.trace.widths().values(), own, strict=True)]
+    assert max(scales) / min(scales) < 1.15
+    assert not progress.insertions
+
+
+@pytest.mark.parametrize("kind", ["split", "signed", "new", "gradmax", "firefly", "deepen", "widen"])
+def test_every_kind_of_move_can_grow_a_network_alone(digits, kind):
+    limits = {"macs": 12e3}
+    grower, _, notes = grow(load_net("dscnn"), digits, limits, epochs=6.0, moves=(kind,), steps=2, samples=64)
+    used = sum(step["kinds"].get(kind, 0) for step in notes.of("growth"))
+    assert used > 0 or kind == "deepen"  # a block is inserted only where it helps
+    assert 0.95 * limits["macs"] <= grower.macs <= limits["macs"]
+    losses = [epoch["validation_loss"] for epoch in notes.of("epoch")]
+    assert losses[-1] < losses[0]
+    deeper = [o for step in notes.of("growth") for o in step["options"] if o["allocation"] == "deeper"]
+    assert bool(deeper) == (kind == "deepen")
+
+
+def test_the_kinds_that_a_configuration_names_are_those_there_are():
+    assert set(get_args(Kind)) == set(KINDS)
+
+
+def test_inserted_blocks_are_part_of_the_grown_network(digits):
+    """A wide budget for a net of few layers: depth wins, and is trained, priced and kept."""
+    net = SeedNetwork("small", small, None)
+    grower, progress, notes = grow(net, digits, {"macs": 400e3}, epochs=12.0, steps=3, weights="inherited")
+    assert progress.insertions
+    names = [layer.shape.name for layer in grower.trace.layers]
+    assert sum(name.startswith("inserted") for name in names) >= len(progress.insertions)
+    assert notes.of("growth")[-1]["costs"]["macs"] == count_macs(grower.trace.shapes(grower.trace.widths()))
+    assert set(progress.filter_norms) >= {name for name in names if name.startswith("inserted")}
+
+
 def test_training_costs_what_was_asked_for_with_growth_and_scoring(digits):
-    grower, progress, notes = grow(load_net("dscnn"), digits, {"macs": 40e3}, epochs=12.0)
-    assert progress.macs_trained <= 12 * grower.epoch_macs
+    grower, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=40.0, steps=2)
+    assert progress.macs_trained <= 40 * grower.epoch_macs
     one_step = grower.epoch_macs / grower.batches.steps_per_epoch
-    assert progress.macs_trained > 12 * grower.epoch_macs - 1.01 * one_step
+    assert progress.macs_trained > 40 * grower.epoch_macs - 1.01 * one_step
     scoring = sum(step["scoring_macs"] for step in notes.of("growth"))
     assert 0 < scoring < progress.macs_trained / 2
     assert notes.warnings == []
 
 
 def test_nothing_longer_than_an_epoch_lies_between_two_checkpoints(digits):
+    """While the seed is trained and at the end; of a growth step, one try."""
     grower, _, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=60.0, interval=0.05)
     epochs = notes.of("epoch")
-    assert len([epoch for epoch in epochs if epoch["stage"].startswith("grow 1/")]) == 3
+    assert len([epoch for epoch in epochs if epoch["stage"] == "seed"]) == 3
     assert max(epoch["steps"] for epoch in epochs) == grower.batches.steps_per_epoch
-    assert notes.checkpoints == 1 + 4 + len(epochs)
+    tries = sum(len(step["options"]) for step in notes.of("growth"))
+    others = [epoch for epoch in epochs if not epoch["stage"].startswith("grow ")]
+    assert notes.checkpoints == 1 + len(others) + tries
 
 
-def test_filters_have_their_first_norm_after_every_growth_step(digits):
-    _, _, notes = grow(load_net("dscnn"), digits, {"macs": 40e3})
-    assert len(notes.norm_errors) == 4 * 9  # the stem and four blocks of two layers with a norm
-    assert max(notes.norm_errors) < 1e-4
-
-
-def test_the_rate_is_constant_while_growing_and_falls_along_a_cosine_after(digits):
-    _, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=20.0)
+def test_the_rate_falls_along_a_cosine_in_every_short_training_and_at_the_end(digits):
+    _, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=40.0, interval=0.06)
     rates = {stage: [e["lr"] for e in notes.of("epoch") if e["stage"].startswith(stage)]
-             for stage in ("grow", "anneal")}  # fmt: skip
-    assert set(rates["grow"]) == {0.1}
+             for stage in ("seed", "grow 1, proportional", "anneal")}  # fmt: skip
     per_epoch = notes.of("epoch")[-2]["steps"]
-    steps = [per_epoch * number for number in range(len(rates["anneal"]))]
-    expected = [0.05 * (1 + cos(pi * step / progress.anneal_total)) for step in steps]
-    assert rates["anneal"] == pytest.approx(expected)
+    wait = round(0.06 * 40 * per_epoch)
+    for stage, total in (("seed", wait), ("grow 1, proportional", wait), ("anneal", progress.anneal_total)):
+        steps = [per_epoch * number for number in range(len(rates[stage]))]
+        expected = [0.05 * (1 + cos(pi * step / total)) for step in steps]
+        assert rates[stage] == pytest.approx(expected)
 
 
 def test_growth_that_eats_the_training_is_warned_about(digits):
@@ -177,11 +236,11 @@ def small(shape, classes):
 
 def test_a_small_network_of_one_size_grows_by_further_steps_until_the_budget_is_filled(digits):
     limits = {"macs": 100e3}
-    _, _, notes = grow(SeedNetwork("small", small, None), digits, limits, steps=2)
+    _, _, notes = grow(SeedNetwork("small", small, None), digits, limits, steps=2, moves=("split",))
     steps = notes.of("growth")
     assert len(steps) > 2
     assert 0.95 * 100e3 <= steps[-1]["costs"]["macs"] <= 100e3
-    assert all(step["splits"] for step in steps)
+    assert all(step["channels"] for step in steps)
 
 
 def test_a_budget_that_no_further_channel_fits_ends_growth(digits):
