@@ -61,6 +61,12 @@ def grow(
     epochs: Annotated[
         float | None, typer.Option(help="All training, in epochs of the final network.")
     ] = None,
+    moves: Annotated[
+        str | None,
+        typer.Option(
+            help="Kinds of moves, with commas: split, signed, new, gradmax, firefly, deepen, widen."
+        ),
+    ] = None,
     qat: Annotated[int | None, typer.Option(help="Quantization-aware epochs at the end, on top.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue an interrupted run folder.")] = None,
     setting: Annotated[
@@ -81,6 +87,7 @@ def grow(
         "budget": Budget.parse(budget).limits if budget is not None else None,
         "seed": seed,
         "train.epochs": epochs,
+        "grow.moves": [kind.strip() for kind in moves.split(",")] if moves is not None else None,
         "quantize.qat_epochs": qat,
     }
     if resume is not None:
@@ -308,6 +315,7 @@ def _listening(quiet: bool, verbose: bool) -> Iterator[Listener]:
 
 
 def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+    from edgegrow.report.gains import agreement
     from edgegrow.report.terminal import (
         artifacts_table,
         budget_table,
@@ -325,7 +333,10 @@ def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = Fals
         return
     if verbose:
         emit_table(epochs_table(list(run.folder.history("epoch"))))
-    emit_table(growth_table(list(run.folder.history("growth"))))
+    growth = list(run.folder.history("growth"))
+    emit_table(growth_table(growth))
+    if (agreed := agreement(growth)) is not None:
+        emit(f"{agreed}\n")
     emit_table(network_table(next(iter(run.profiles.values()))))
     if "c" in run.profiles:
         emit_table(device_table(run.profiles["c"]))

@@ -146,19 +146,19 @@ class GrowConfig(_Frozen):
         (``train.epochs``).
     samples : int, optional
         Training samples that moves are scored on. Unset: 1024, or fewer where scoring would take more than a
-        tenth of all training; at most half of them.
+        twentieth of all training; at most half of them.
     products : int
         Lanczos steps for the extreme eigenpairs of splitting matrices.
     step_sizes : tuple of float
         Steps that the line search tries, relative to the filters' norms.
     """
 
-    moves: tuple[Kind, ...] = Field(("split", "deepen"), min_length=1)
+    moves: tuple[Kind, ...] = Field(("split",), min_length=1)
     allocations: tuple[Literal["proportional", "gain"], ...] = Field(("proportional", "gain"), min_length=1)
     weights: Literal["fresh", "inherited"] = "fresh"
     seed_fraction: float = Field(0.4, gt=0, lt=1)
-    steps: int = Field(3, ge=1, le=64)
-    interval: float = Field(0.02, gt=0, lt=0.5)
+    steps: int = Field(2, ge=1, le=64)
+    interval: float = Field(0.015, gt=0, lt=0.5)
     samples: int | None = Field(None, ge=16)
     products: int = Field(8, ge=2, le=256)
     step_sizes: tuple[PositiveFloat, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)

@@ -70,15 +70,17 @@ class Pruned:
         return self.large_macs_trained + self.scoring_macs + self.tuned.macs_trained
 
 
-def train_large(problem: Problem, criterion: str) -> Trained:
+def train_large(problem: Problem, criterion: str, epochs: float | None = None) -> Trained:
     """Train the network that is to be pruned, of `LARGE` times the budget and the same proportions.
 
     Parameters
     ----------
     problem : Problem
-        It is trained for all of its epochs.
+        What for.
     criterion : str
         Of `CRITERIA`: ``bn`` needs a penalty on the scales in this training already.
+    epochs : float, optional
+        By default all of the problem's.
 
     Raises
     ------
@@ -89,7 +91,8 @@ def train_large(problem: Problem, criterion: str) -> Trained:
     larger = problem.within_macs(LARGE * macs_of(uniform))
     trace = larger.network(uniform_widths(larger))
     penalty = _Sparsity(trace) if criterion == "bn" else None
-    return train_network(larger, trace, larger.training_macs(trace, problem.epochs), _LARGE_STREAM, penalty)
+    spent = larger.training_macs(trace, problem.epochs if epochs is None else epochs)
+    return train_network(larger, trace, spent, _LARGE_STREAM, penalty)
 
 
 def prune_to_budget(problem: Problem, large: Trained, criterion: str) -> Pruned:

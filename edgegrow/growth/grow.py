@@ -37,6 +37,11 @@ _FILLED = 0.95
 where a small network of fixed widths starts, is grown into by further ones."""
 
 
+_CLEARLY = 0.02
+"""Share of its validation loss by which another option has to beat the first: short trainings of one network
+differ by as much, and architectures chosen by noise are worse than those in proportion."""
+
+
 @dataclass(frozen=True)
 class _Probe:
     """An option that has been tried: its network is trained a little."""
@@ -237,6 +242,8 @@ class Grower:
                     self.journal.checkpoint(progress, self.trace, self.optimizer)
         figures = {option.name: Figures(**progress.probes[option.name]) for option in options}
         best = min(options, key=lambda option: figures[option.name].validation_loss)
+        if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[options[0].name].validation_loss:
+            best = options[0]
         if best.name not in probes:
             unheard = replace(self.trainer, journal=Unheard())
             probes[best.name] = self._probe(

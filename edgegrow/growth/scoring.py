@@ -17,7 +17,7 @@ from edgegrow.training import TRAIN_PASSES, generator
 FEWEST_SAMPLES, MOST_SAMPLES = 64, 1024
 """Fewest and most samples that are scored where ``grow.samples`` is not given."""
 
-_SCORING_SHARE = 0.1
+_SCORING_SHARE = 0.05
 """Share of all training that all scoring takes at most, where there are more than the fewest samples."""
 
 _SCORING_BATCH = 256
@@ -36,7 +36,7 @@ def subsets(train: Split, config: GrowConfig, epochs: float, seed: int, step: in
         All training samples.
     config : GrowConfig
     epochs : float
-        Of all training: scoring is given a tenth.
+        Of all training: scoring is given a twentieth.
     seed, step : int
         Decide the draw.
     """

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 
 from edgegrow import api
 from edgegrow.baselines.problem import Problem, macs_of
-from edgegrow.baselines.prune import prune_to_budget, train_large
+from edgegrow.baselines.prune import LARGE, prune_to_budget, train_large
 from edgegrow.baselines.scratch import Trained, train_from_scratch
 from edgegrow.config import Budget, RunConfig, resolve_config
 from edgegrow.cost.layers import count_macs, count_params
@@ -285,7 +285,7 @@ def _grown_architecture(cell: Cell) -> NetworkTrace:
 
 def _large(cell: Cell) -> Figures:
     baseline = _Baseline(cell)
-    trained = train_large(baseline.problem, "l1")
+    trained = train_large(baseline.problem, "l1", _large_epochs(cell, baseline.problem))
     content = save({name: value.contiguous() for name, value in trained.trace.graph.state_dict().items()})
     write_atomic(cell.weights, content)
     return baseline.figures(trained, trained.macs_trained, validation_loss=trained.validation_loss)
@@ -294,9 +294,11 @@ def _large(cell: Cell) -> Figures:
 def _prune(cell: Cell) -> Figures:
     baseline = _Baseline(cell)
     if cell.arm.needs:
-        large = _read_large(baseline.problem, cell.of("large"), _needed(cell, "large"))
+        (name,) = cell.arm.needs
+        large = _read_large(baseline.problem, cell.of(name), _needed(cell, name))
     else:
-        large = train_large(baseline.problem, cell.arm.criterion)
+        epochs = _large_epochs(cell, baseline.problem)
+        large = train_large(baseline.problem, cell.arm.criterion, epochs)
     large_macs = macs_of(large.trace)
     pruned = prune_to_budget(baseline.problem, large, cell.arm.criterion)
     parts: Mapping[str, Any] = {
@@ -306,6 +308,10 @@ def _prune(cell: Cell) -> Figures:
         "scoring_macs": pruned.scoring_macs,
     }
     return {**baseline.figures(pruned.tuned, pruned.macs_trained), **parts}
+
+
+def _large_epochs(cell: Cell, problem: Problem) -> float:
+    return cell.arm.large * problem.epochs / LARGE
 
 
 def _read_large(problem: Problem, cell: Cell, result: Figures) -> Trained:

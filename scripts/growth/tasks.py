@@ -51,12 +51,16 @@ class Arm:
         Arms whose cell of the same task and seed comes first.
     criterion : str
         What is pruned by.
+    large : float
+        Training of the large network that is pruned, in units of all of the final network's own. By the
+        classical recipe the large one has as many epochs as the final one, four times its training.
     """
 
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     criterion: str = ""
+    large: float = 1.0
 
 
 def _moves(name: str) -> Arm:
@@ -67,20 +71,25 @@ DEFAULT = "default"
 
 ARMS = {
     DEFAULT: Arm("grow"),
-    "split": _moves("split"),
-    "signed": _moves("signed"),
-    "new": _moves("new"),
-    "gradmax": _moves("gradmax"),
-    "firefly": _moves("firefly"),
-    "deepen": _moves("deepen"),
-    "proportional": Arm("grow", {"grow.allocation": "proportional"}),
     "scratch": Arm("scratch", needs=(DEFAULT,)),
     "grown-scratch": Arm("grown-scratch", needs=(DEFAULT,)),
     "large": Arm("large"),
     "prune-l1": Arm("prune", needs=("large",), criterion="l1"),
     "prune-bn": Arm("prune", criterion="bn"),
     "prune-taylor": Arm("prune", needs=("large",), criterion="taylor"),
+    "proportional": Arm("grow", {"grow.allocations": ("proportional",), "grow.moves": ("widen",)}),
+    "inherited": Arm("grow", {"grow.weights": "inherited"}),
+    "split": _moves("split"),
+    "signed": _moves("signed"),
+    "new": _moves("new"),
+    "gradmax": _moves("gradmax"),
+    "firefly": _moves("firefly"),
+    "deepen": _moves("deepen"),
+    "large-whole": Arm("large", large=4.0),
+    "prune-l1-whole": Arm("prune", needs=("large-whole",), criterion="l1", large=4.0),
 }
-"""All arms; ``large`` is the network of four times the budget that two of the pruning arms share."""
+"""All arms. ``large`` is the network of four times the budget that pruning starts from. It is given as much
+training as the final network is afterwards, so that pruning takes twice the default's; in the ``whole`` arms
+it is given four times as much, as many epochs as the final network."""
 
 PRUNING = tuple(name for name, arm in ARMS.items() if arm.kind == "prune")
