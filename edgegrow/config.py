@@ -158,7 +158,7 @@ class GrowConfig(_Frozen):
     weights: Literal["fresh", "inherited"] = "fresh"
     seed_fraction: float = Field(0.4, gt=0, lt=1)
     steps: int = Field(2, ge=1, le=64)
-    interval: float = Field(0.015, gt=0, lt=0.5)
+    interval: float = Field(0.02, gt=0, lt=0.5)
     samples: int | None = Field(None, ge=16)
     products: int = Field(8, ge=2, le=256)
     step_sizes: tuple[PositiveFloat, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), min_length=1)

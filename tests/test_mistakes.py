@@ -127,7 +127,7 @@ MISTAKES = {
     "too long a name": (lambda f, r: ["grow", *QUICK, "--out", "a" * 300], "File name too long"),
     "a folder of something else": (lambda f, r: ["grow", *QUICK, "--out", r / "checkpoints"], "not empty"),
     "edited checkpoint": (
-        edited("checkpoints/*.json", lambda t: t.replace('"waited": 0', '"waited": -7')),
+        edited("checkpoints/*.json", lambda t: t.replace('"growth_steps": 2', '"growth_steps": -7')),
         "damaged",
     ),
     "edited history": (edited("history.jsonl", lambda t: t.replace('"lr"', '"rl"')), "line 2 is damaged"),

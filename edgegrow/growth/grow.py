@@ -148,7 +148,7 @@ class Grower:
     def anneal(self, progress: Progress) -> None:
         """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0."""
         if progress.anneal_total == 0:
-            if self.config.weights == "fresh":
+            if self.config.weights == "fresh" and not progress.fresh:
                 initialise(self.trace, self.seed)
             self.optimizer = self._new_optimizer(self.trace)
             progress.anneal_total = self._anneal_length(progress)
@@ -296,6 +296,9 @@ class Grower:
             distinct.setdefault((len(option.insertions), *option.selection.widths.values()), option)
         return list(distinct.values())
 
+    def _fresh_at(self, number: int) -> bool:
+        return self.config.weights == "fresh" and number >= self.config.steps
+
     def _limits_at(self, progress: Progress, number: int) -> dict[str, float]:
         """Bounds of a growth step: geometrically from the present costs to the budget over the steps left."""
         now = self.costs(progress)(self.trace.shapes(self.trace.widths()))
@@ -311,10 +314,16 @@ class Grower:
         before: float,
         trainer: Trainer | None = None,
     ) -> _Probe:
-        """Try an option. All options of a step see the same samples in the same order."""
+        """Try an option. All options of a step see the same samples in the same order.
+
+        Where the grown network's weights are to be fresh, those of the last step are so already: it is judged
+        as it will be trained, and what the best has learnt is kept.
+        """
         rng = generator(self.seed, 8, number)
         taken = take(option, self.trace, searched, self.config.step_sizes, progress.filter_norms, rng)
         progress.macs_trained += taken.macs
+        if self._fresh_at(number):
+            initialise(taken.trace, self.seed)
         optimizer = self._new_optimizer(taken.trace)
         stage, macs, done = f"grow {number}, {option.name}", count_of(taken.trace), 0
         while done < self._wait:
@@ -340,6 +349,7 @@ class Grower:
         progress.learnt = dict(probe.option.learnt)
         self._recall(progress)
         progress.growth_steps, progress.probes = progress.growth_steps + 1, {}
+        progress.fresh = self._fresh_at(progress.growth_steps)
 
 
 def _described(figures: Figures) -> dict[str, float]:

@@ -28,6 +28,8 @@ class Progress:
         Optimiser steps that the seed network has been trained for.
     grown : bool
         Whether growth has ended.
+    fresh : bool
+        Whether the network's weights are fresh ones, trained at its present size alone.
     insertions : list of dict
         Blocks that the network has beside the seed's own; see `edgegrow.growth.architecture`.
     proportions : dict
@@ -49,6 +51,7 @@ class Progress:
     growth_steps: int = 0
     waited: int = 0
     grown: bool = False
+    fresh: bool = False
     insertions: list[dict[str, str]] = field(default_factory=list)
     proportions: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, float]] = field(default_factory=dict)

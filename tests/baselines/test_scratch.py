@@ -106,7 +106,7 @@ def test_parameters_that_nothing_initialises_stay_as_they_are(digits):
 
     network = trace(Scale(), digits.input_shape)
     before = network.graph.get_submodule("linear").weight.detach().clone()
-    initialise(network, 0)
+    initialise(network, 1234)
     assert network.graph.scale.item() == pytest.approx(0.7)
     assert not torch.equal(network.graph.get_submodule("linear").weight, before)
 
