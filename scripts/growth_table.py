@@ -108,9 +108,14 @@ def main() -> None:
 
 
 def _finished(cell) -> dict | None:
-    """Read a cell for the table; one made with other settings is left out, and said so."""
+    """Read a cell for the table, with its growth steps; one made with other settings is left out."""
+    from edgegrow.run import RunFolder
+
     try:
-        return cell.result()
+        found = cell.result()
+        if found is not None and cell.arm.kind == "grow":
+            found["growth"] = list(RunFolder(cell.folder).history("growth"))
+        return found
     except InputError as error:
         _say(f"{cell.label}: left out: {error}")
         return None

@@ -12,11 +12,14 @@ from typing import Any
 from results import table
 
 from growth.claims import POINTS, Results, claims, pooled_difference, task_differences, written
+from growth.gains import gain_rows
 from growth.runner import Failure
 from growth.statistics import spread
 from growth.tasks import ARMS, DEFAULT, SMOKE, TASKS
 
 _GIGA = 1e9
+
+_TRIED = Path(__file__).with_name("tried.md")
 
 
 def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
@@ -27,7 +30,7 @@ def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
             name: {
                 "task": asdict((TASKS | SMOKE)[name]),
                 "arms": {arm: summary(cells) for arm, cells in arms.items()},
-                "cells": {arm: [cells[seed] for seed in sorted(cells)] for arm, cells in arms.items()},
+                "cells": {arm: [_kept(cells[seed]) for seed in sorted(cells)] for arm, cells in arms.items()},
             }
             for name, arms in results.items()
         },
@@ -40,9 +43,15 @@ def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
             }
             for arm in _others(results)
         },
+        "gains": gain_rows(results),
         "claims": [asdict(claim) for claim in claims(results, list(TASKS))],
         "not_run": [asdict(failure) for failure in failures],
     }
+
+
+def _kept(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out a growth's events: they are in its run folder."""
+    return {key: value for key, value in cell.items() if key != "growth"}
 
 
 def summary(cells: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -73,7 +82,9 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
         "three forward passes; scoring, line searches, large networks and retraining are in. Seconds are",
         "wall time on one of two busy cores. Differences are the default's test accuracy minus the arm's,",
         "same seed, in points, with Student's 95 % interval; pooled ones average the tasks, which are held",
-        "fixed, with Welch's degrees of freedom. `large` is not within the budget: it is what is pruned.",
+        "fixed, with Welch's degrees of freedom. `large` is not within the budget: it is what is pruned, and",
+        "it is given as much training as the final network is afterwards, so that pruning takes twice the",
+        "default's by design; `large-whole` has as many epochs as the final network.",
         _made_with(results),
         "",
         "## Claims",
@@ -94,12 +105,42 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
             ],
         ),
     ]
+    if rows := gain_rows(results):
+        lines += ["", *_gains_table(rows)]
     for task, arms in results.items():
         lines += ["", f"## {task}", "", *_task_table(results, task, arms)]
+    lines += ["", *_TRIED.read_text(encoding="utf-8").splitlines()]
     if failures:
         lines += ["", "## Not run", ""]
         lines += [f"- {failure.what}: {failure.reason}" for failure in failures]
     return lines
+
+
+def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:+.2f}"
+
+    header = ["task", "arm", "runs", "tries", "with the loss right after", "with what training won", "pairs",
+              "the better promise won"]  # fmt: skip
+    return [
+        "## Do predicted gains tell what training wins back?",
+        "",
+        "Spearman's rank correlation of predicted loss changes over the tries of a run, averaged over runs;",
+        "and of pairs of options of one growth step, equal in cost, the share of which the one that promised",
+        "more also won more validation loss back by a short training (one half: promises tell nothing).",
+        "",
+        *table(
+            header,
+            [
+                [
+                    row["task"], row["arm"], str(row["runs"]), str(row["tries"]),
+                    number(row["with_realised"]), number(row["with_won_back"]), str(row["pairs"]),
+                    "" if row["better_promise"] is None else f"{100 * row['better_promise']:.0f} %",
+                ]
+                for row in rows
+            ],
+        ),
+    ]  # fmt: skip
 
 
 def _task_table(
@@ -139,7 +180,7 @@ def _percent(found: Mapping[str, float | None]) -> str:
 
 def _others(results: Results) -> list[str]:
     seen = {arm for arms in results.values() for arm in arms}
-    return [arm for arm in ARMS if arm in seen and arm not in (DEFAULT, "large")]
+    return [arm for arm in ARMS if arm in seen and not (arm == DEFAULT or ARMS[arm].kind == "large")]
 
 
 def _made_with(results: Results) -> str:
