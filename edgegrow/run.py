@@ -37,7 +37,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "growth": {
         "step": int, "allocation": str, "channels": dict, "blocks": list, "widths": dict, "options": list,
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
-        "won_back": _NUMBER,
+        "won_back": _NUMBER, "fresh": bool,
     },
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},

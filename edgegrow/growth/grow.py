@@ -8,7 +8,6 @@ trained for nearly all of the time there is.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +22,7 @@ from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import Move
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
+from edgegrow.growth.record import growth_event
 from edgegrow.growth.scoring import score, subsets
 from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Stretch, Trainer
@@ -249,36 +249,21 @@ class Grower:
             probes[best.name] = self._probe(
                 best, Progress(**progress.to_json()), number, searched, before, unheard
             )
-        widths_before = self.trace.widths()
+        event = growth_event(number, best, options, figures, self.trace.widths(), moves)
         self._adopt(probes[best.name], progress)
         self.journal.record(
             "growth",
             {
-                "step": number,
-                "allocation": best.name,
-                "kinds": dict(Counter(move.kind for move in best.moves)),
-                "channels": _added(widths_before, self.trace.widths()),
-                "blocks": [move.group for move in best.moves if not move.channels],
-                "widths_before": widths_before,
-                "widths": self.trace.widths(),
-                **_described(figures[best.name]),
-                "options": [
-                    {"allocation": option.name, "widths": option.selection.widths,
-                     "blocks": len(option.insertions), **_described(figures[option.name])}
-                    for option in options
-                ],
-                "gains": _gains(moves),
+                **event,
+                "fresh": progress.fresh,
                 "costs": dict(self.costs(progress)(self.trace.shapes(self.trace.widths()))),
-                "gain_bound": best.selection.bound,
-                "checked": list(best.selection.checked),
-                "model_errors": list(best.selection.errors),
                 "samples": len(scored),
                 "scoring_macs": context.macs,
                 "scoring_seconds": seconds,
                 "macs_trained": progress.macs_trained,
                 "seconds": time.monotonic() - started,
             },
-        )  # fmt: skip
+        )
 
     def _options(self, progress: Progress, moves: Sequence[Move], number: int) -> list[Option]:
         """Lay the step's budget out in every way that is configured; none twice."""
@@ -350,25 +335,3 @@ class Grower:
         self._recall(progress)
         progress.growth_steps, progress.probes = progress.growth_steps + 1, {}
         progress.fresh = self._fresh_at(progress.growth_steps)
-
-
-def _described(figures: Figures) -> dict[str, float]:
-    """Tell what a try promised and what came of it, with differences, for the history."""
-    return {
-        **figures.to_json(),
-        "realised_loss_change": figures.realised_loss_change,
-        "won_back": figures.won_back,
-    }
-
-
-def _added(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """Count the channels that each group has gained, where it has."""
-    return {name: width - before[name] for name, width in after.items() if width > before[name]}
-
-
-def _gains(moves: Sequence[Move]) -> dict[str, list[float]]:
-    """Gains of all moves that were offered, by where they are."""
-    found: dict[str, list[float]] = {}
-    for move in moves:
-        found.setdefault(move.group, []).append(move.gain)
-    return found

@@ -44,6 +44,8 @@ def agreement(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     events : sequence of mapping
         Growth events of a run's history.
 
+    Steps whose options had fresh weights are left out: moves promise what they do to trained ones.
+
     Returns
     -------
     Agreement or None
@@ -51,7 +53,7 @@ def agreement(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     """
     from scipy.stats import rankdata
 
-    tries = [option for event in events for option in event["options"]]
+    tries = [option for event in events if not event["fresh"] for option in event["options"]]
     if len(tries) < _FEWEST:
         return None
 

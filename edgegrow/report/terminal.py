@@ -189,7 +189,7 @@ def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
             str(event["step_size"]),
             f"{event['predicted_loss_change']:+.4f}",
             f"{event['realised_loss_change']:+.4f}",
-            f"{event['won_back']:+.4f}",
+            "fresh weights" if event["fresh"] else f"{event['won_back']:+.4f}",
             " ".join(map(str, widths.values())),
         )
     return table

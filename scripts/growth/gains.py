@@ -16,28 +16,28 @@ Row = dict[str, Any]
 def gain_rows(results: Results) -> list[Row]:
     """For every task and arm that grew: rank correlations, and how often the better promise won more.
 
-    Correlations are over the tries of one run, averaged over runs: growth steps differ in size. A pair of
-    options of the same step has the same cost; ``better_promise`` is the share of pairs of which the one that
-    promised more also won back more, one half where promises tell nothing.
+    Correlations are over all tries of all runs whose weights were inherited. A pair of options of the same
+    step has the same cost; ``better_promise`` is the share of pairs of which the one that promised more also
+    won back more, one half where promises tell nothing.
     """
     rows = []
     for task, arms in results.items():
         for arm, cells in arms.items():
-            events = [cell["growth"] for cell in cells.values() if cell.get("growth")]
+            events = [event for cell in cells.values() for event in cell.get("growth", ())]
             if events:
-                rows.append({"task": task, "arm": arm, "runs": len(events), **_figures(events)})
+                rows.append({"task": task, "arm": arm, **_figures(events)})
     return rows
 
 
-def _figures(runs: Sequence[Sequence[Mapping[str, Any]]]) -> Row:
-    found = [one for run in runs if (one := agreement(run)) is not None]
-    pairs = [pair for run in runs for event in run for pair in combinations(event["options"], 2)]
+def _figures(events: Sequence[Mapping[str, Any]]) -> Row:
+    found = agreement(events)
+    pairs = [pair for event in events for pair in combinations(event["options"], 2)]
     told = [(a["gain"] - b["gain"]) * (a["won_back"] - b["won_back"]) for a, b in pairs]
     decided = [value > 0 for value in told if value]
     return {
-        "tries": sum(len(event["options"]) for run in runs for event in run),
-        "with_realised": fmean(one.with_realised for one in found) if found else None,
-        "with_won_back": fmean(one.with_won_back for one in found) if found else None,
+        "tries": found.tries if found else 0,
+        "with_realised": found.with_realised if found else None,
+        "with_won_back": found.with_won_back if found else None,
         "pairs": len(decided),
         "better_promise": fmean(decided) if decided else None,
     }

@@ -120,20 +120,20 @@ def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:+.2f}"
 
-    header = ["task", "arm", "runs", "tries", "with the loss right after", "with what training won", "pairs",
+    header = ["task", "arm", "tries", "with the loss right after", "with what training won", "pairs",
               "the better promise won"]  # fmt: skip
     return [
         "## Do predicted gains tell what training wins back?",
         "",
-        "Spearman's rank correlation of predicted loss changes over the tries of a run, averaged over runs;",
-        "and of pairs of options of one growth step, equal in cost, the share of which the one that promised",
-        "more also won more validation loss back by a short training (one half: promises tell nothing).",
+        "Spearman's rank correlation of predicted loss changes over all tries with inherited weights, all",
+        "seeds; and of pairs of options of one growth step, equal in cost, the share of which the one that",
+        "promised more also won more validation loss back by a short training (one half: promises tell nothing).",
         "",
         *table(
             header,
             [
                 [
-                    row["task"], row["arm"], str(row["runs"]), str(row["tries"]),
+                    row["task"], row["arm"], str(row["tries"]),
                     number(row["with_realised"]), number(row["with_won_back"]), str(row["pairs"]),
                     "" if row["better_promise"] is None else f"{100 * row['better_promise']:.0f} %",
                 ]

@@ -8,7 +8,7 @@ from edgegrow.report.gains import agreement
 
 def events(*tries):
     options = [{"predicted_loss_change": p, "realised_loss_change": r, "won_back": w} for p, r, w in tries]
-    return [{"options": options[:2]}, {"options": options[2:]}]
+    return [{"fresh": False, "options": options[:2]}, {"fresh": False, "options": options[2:]}]
 
 
 def test_it_is_spearmans_correlation_over_all_tries():
@@ -23,6 +23,12 @@ def test_it_is_spearmans_correlation_over_all_tries():
 def test_predictions_that_come_true_agree_wholly():
     found = agreement(events(*((-0.1 * n, -0.05 * n, 0.02 * n) for n in range(1, 6))))
     assert found.with_realised == found.with_won_back == pytest.approx(1)
+
+
+def test_steps_with_fresh_weights_are_left_out():
+    tries = [(-0.1 * n, -0.05 * n, 0.02 * n) for n in range(1, 6)]
+    fresh = {"fresh": True, "options": events((-9.0, 1.0, -5.0))[0]["options"]}
+    assert agreement([*events(*tries), fresh]) == agreement(events(*tries))
 
 
 @pytest.mark.parametrize("tries", [[(-0.1, -0.1, 0.1)] * 3, [(-0.1, -0.1, 0.1)] * 6])
