@@ -127,7 +127,8 @@ def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "Spearman's rank correlation of predicted loss changes over all tries with inherited weights, all",
         "seeds; and of pairs of options of one growth step, equal in cost, the share of which the one that",
-        "promised more also won more validation loss back by a short training (one half: promises tell nothing).",
+        "promised more also won more validation loss back by a short training (one half: promises tell",
+        "nothing).",
         "",
         *table(
             header,

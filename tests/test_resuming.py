@@ -1,0 +1,72 @@
+"""Runs interrupted at every kind of place: they end as if they had never stopped, history and all."""
+
+import json
+
+import pytest
+
+from edgegrow import api
+from edgegrow.config import resolve_config
+from edgegrow.listener import Silent
+
+ARTIFACTS = ("model.tflite", "model.onnx")
+
+
+def configuration():
+    return resolve_config(
+        values={
+            "net.name": "mlp", "budget": {"macs": 5e3}, "train.epochs": 30.0, "grow.samples": 64,
+            "grow.moves": ("split", "deepen"), "grow.interval": 0.05,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return api.grow(configuration(), tmp_path_factory.mktemp("whole") / "run")
+
+
+def events(run):
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "scoring_seconds")} for line in lines]
+
+
+class Stopping(Silent):
+    """Interrupts at a step of a stage."""
+
+    def __init__(self, stage, at):
+        self.stage, self.at = stage, at
+
+    def step(self, stage, step, steps, figures):
+        if stage == self.stage and step == max(1, round(self.at * steps)):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("stage", "at"),
+    [
+        ("seed", 0.7), ("grow 1, proportional", 0.5), ("grow 1, gain", 0.5), ("grow 1, deeper", 0.9),
+        ("grow 2, proportional", 1.0), ("grow 2, deeper", 0.1), ("anneal", 0.0), ("anneal", 0.6),
+    ],
+)  # fmt: skip
+def test_an_interrupted_run_resumes_to_the_very_same(stage, at, whole, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        api.grow(configuration(), folder, Stopping(stage, at))
+    api.resume(folder)
+    for name in ARTIFACTS:
+        assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()
+    assert events(folder) == events(whole.folder.path)
+
+
+def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):
+    """The best option of a step is known from one life, its network is made anew in another."""
+    folder = tmp_path / "run"
+    stages = ["grow 1, proportional", "grow 1, gain", "grow 1, deeper", "grow 2, gain", "grow 2, deeper"]
+    for start in (lambda listener: api.grow(configuration(), folder, listener),
+                  *[lambda listener: api.resume(folder, listener)] * 4):  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            start(Stopping(stages.pop(0), 0.5))
+    api.resume(folder)
+    for name in ARTIFACTS:
+        assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()
+    assert events(folder) == events(whole.folder.path)
