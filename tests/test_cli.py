@@ -25,7 +25,7 @@ def test_a_run_leaves_everything_in_its_folder(finished_run):
         assert word in done.stdout
     events = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     growth = [event for event in events if event["event"] == "growth"]
-    assert len(growth) == 4
+    assert len(growth) == 2
     for event in growth:
         assert event["predicted_loss_change"] <= 0
         assert event["realised_loss_change"] == event["loss_after"] - event["loss_before"]
