@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from claims import law, pictures
 from claims.effort import Effort
 from claims.parts import Part
-from claims.toys import Toy, bells, best_step, gradient_norm, narrow_mlp, split
+from claims.toys import Toy, bells, best_step, gradient_norm, disc_mlp, split
 from edgegrow.training import generator
 
 CLAIM = (
@@ -25,6 +25,9 @@ CLAIM = (
 
 ARMS = ("split", "random", "copies", "training")
 """Along the lowest eigenvector; along a random direction by the same step; plain copies; no growth at all."""
+
+STOPPED = 3
+"""Length of the training that ends at a local optimum, in units of each one that follows."""
 
 GROWTHS = 4
 """Growths of the radial basis toy, one neuron each."""
@@ -62,7 +65,7 @@ def examine(effort: Effort) -> dict[str, Any]:
     """Train the toys along all arms, and look at the second-order law."""
     return {
         "bells": [_arms(bells(seed), effort, GROWTHS, seed) for seed in effort.seeds],
-        "mlp": [_arms(narrow_mlp(seed), effort, 1, seed) for seed in effort.seeds],
+        "mlp": [_arms(disc_mlp(seed), effort, 1, seed) for seed in effort.seeds],
         "early": [_early(seed, effort) for seed in effort.seeds],
         "coupling": [_coupling(seed, effort) for seed in effort.seeds],
         "channels": {
@@ -73,14 +76,9 @@ def examine(effort: Effort) -> dict[str, Any]:
     }
 
 
-def _first(toy: Toy, effort: Effort) -> int:
-    """Steps before the first split: the MLP takes longer to stop."""
-    return effort.steps if toy.x.ndim == 2 else 3 * effort.steps
-
-
 def _arms(toy: Toy, effort: Effort, growths: int, seed: int) -> dict[str, Any]:
     """Train to a stop, then go on in four ways from there."""
-    first = _first(toy, effort)
+    first = STOPPED * effort.steps
     begun = toy.fit(first)
     result: dict[str, Any] = {
         "first": first, "steps": effort.steps, "gradient_norm": gradient_norm(toy), "arms": {}
@@ -112,8 +110,8 @@ def _early(seed: int, effort: Effort) -> dict[str, float]:
     """Final loss of the MLP at equal steps in all, all neurons split after different shares of the first."""
     found = {}
     for share in (EARLY, 0.3, 1.0):
-        toy = narrow_mlp(seed)
-        first = _first(toy, effort)
+        toy = disc_mlp(seed)
+        first = STOPPED * effort.steps
         early = round(share * first)
         optimizer = toy.optimizer()
         toy.fit(early, optimizer)
@@ -131,8 +129,8 @@ def _coupling(seed: int, effort: Effort) -> dict[str, float]:
     ``(L(mu, delta) - L(mu, 0)) / (L(0, delta) - L(0, 0)) - 1``: of the first order in the moves, if the terms
     decouple at second order.
     """
-    toy = narrow_mlp(seed)
-    toy.fit(round(EARLY * _first(toy, effort)))
+    toy = disc_mlp(seed)
+    toy.fit(round(EARLY * STOPPED * effort.steps))
     toy = toy.double()
     (index,) = toy.indices()
     parting = split(toy, [(index, torch.arange(len(index.eigenvalues)))], 0.0)
@@ -165,7 +163,7 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
     coupling = median(abs(one[str(SHIFT)]) for one in figures["coupling"])
     return [
         _cliff("radial basis toy", figures["bells"]),
-        _cliff("narrow MLP", figures["mlp"]),
+        _cliff("MLP", figures["mlp"]),
         Part(
             "One channel's split changes the loss by what its splitting matrix says",
             f"{single:.3f} of the prediction (median, smooth network, relative step {LAW_STEP})",
@@ -252,9 +250,9 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         "![Loss curves of four ways to go on from a local optimum](claims-cliff.png)",
         "",
         "Full-batch gradient descent with momentum. The radial basis toy fits a sum of 15 bells in one",
-        "dimension and gains one neuron a growth; the MLP sorts digits through two hidden neurons, all of which",
-        f"are split once. The gradient's norm before the first growth is {gradients:.1e} at most in the toy,",
-        f"{mlp_gradients:.1e} in the MLP. Shares of the loss that went, medians over growths and seeds:",
+        "dimension and gains one neuron a growth; the MLP tells a disc from its outside with two hidden neurons,",
+        f"which are split once. The gradient's norm before the first growth is {gradients:.1e} at most in the",
+        f"toy, {mlp_gradients:.1e} in the MLP. Shares of the loss that went, medians over growths and seeds:",
         "",
         *table(["way to go on", "toy, right after", "toy, after training", "MLP, right after",
                 "MLP, after training"], rows),

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from claims.effort import Effort
-from claims.toys import MOMENTUM
+from claims.toys import MOMENTUM, samples_of
 from edgegrow.config import GrowConfig
-from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.growth.eigenpairs import SplittingIndex, lanczos
 from edgegrow.growth.groups import NetworkTrace, trace
@@ -47,7 +46,7 @@ def channel_by_channel(effort: Effort, smooth: bool) -> dict[str, Any]:
     smooth : bool
         Whether SiLU stands in place of the network's ReLU, whose curvature is a surrogate's.
     """
-    data = load_dataset("mnist1d")
+    data = samples_of("mnist1d")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = load_net("conv1d").build(data.input_shape, data.classes, None)
@@ -77,7 +76,7 @@ def per_growth_step(effort: Effort, seed: int) -> list[dict[str, Any]]:
 
     Channels are scored on some samples and the loss is followed on others, as growth does.
     """
-    data = load_dataset("mnist1d")
+    data = samples_of("mnist1d")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = load_net("conv1d").build(data.input_shape, data.classes, SEED_WIDTHS)
@@ -86,8 +85,9 @@ def per_growth_step(effort: Effort, seed: int) -> list[dict[str, Any]]:
         optimizer = _train(module, data, effort.steps // 5, seed * GROWTHS + growth + 1, optimizer)
         x, y = _first(data, 2 * SAMPLES)
         traced = trace(module, data.input_shape)
-        operator = SplittingOperator(traced, [(x[:SAMPLES], y[:SAMPLES])])
-        indices = lanczos(operator, GrowConfig().products, generator(seed, growth))
+        # The operator must not outlive this line: the graphs that it keeps are of the old shapes.
+        scored = [(x[:SAMPLES], y[:SAMPLES])]
+        indices = lanczos(SplittingOperator(traced, scored), GrowConfig().products, generator(seed, growth))
         seen = x[SAMPLES:], y[SAMPLES:]
         before = _loss(module, *seen)
         splits, curvature = _best_half(traced, indices)

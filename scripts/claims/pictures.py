@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _BLUE, _ORANGE, _GREY, _BLACK, _GREEN = "#1f5fa8", "#e07b22", "#9a9a9a", "#222222", "#2f8f5b"
 
+_DECADES = 1e6
+"""Ratio of the largest gain to the smallest that is shown."""
+
 _ARMS = {
     "training": ("just more training", _GREY, ":", 2.2),
     "copies": ("plain copies", _BLACK, "--", 1.2),
@@ -63,14 +66,14 @@ def draw_cliff(figures: Mapping[str, Any], file: Path) -> None:
                 steps, losses = zip(*toy["arms"][arm]["curve"], strict=True)
                 axis.plot(steps, losses, line, color=colour, linewidth=width, label=label)
             _frame_cliff(axis, toy)
-            kind = "RBF toy, one neuron a growth" if toys == "bells" else "MLP 64-2-10, both neurons at once"
+            kind = "RBF toy, one neuron a growth" if toys == "bells" else "MLP 3-2-2, both neurons at once"
             axis.set_title(f"{kind}\n" if number == 0 else "\n", loc="left", fontsize=9, fontweight="bold")
             axis.annotate(f"run {number + 1}", (0.98, 0.96), xycoords="axes fraction", ha="right", va="top")
             if row == 1:
                 axis.set_xlabel("optimiser steps, full batch")
         axes[row][0].set_ylabel("mean squared error / 2" if toys == "bells" else "cross-entropy, nats")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=4)
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=min(4, count + 1))
     _save(figure, file)
 
 
@@ -114,9 +117,8 @@ def draw_gains(figures: Mapping[str, Any], file: Path) -> None:
             axis.scatter(*zip(*gaining, strict=True), s=11, color=colour, linewidths=0, alpha=0.8,
                          label=f"relative step {step}")  # fmt: skip
         lost = sum(p < 0 <= r for pairs in steps.values() for p, r in pairs)
-        note = f"; {lost} not shown: loss rose" if lost else ""
-        axis.set_title(f"one channel at a time, {kind}{note}", loc="left", fontsize=9, fontweight="bold")
-        _frame_gains(axis)
+        axis.set_title(f"one channel at a time, {kind}", loc="left", fontsize=9, fontweight="bold")
+        _frame_gains(axis, f"{lost} splits not shown: the loss rose" if lost else "")
     events = figures["growth_steps"]
     colours = _shades(max(event["growth"] for event in events))
     for number in sorted({event["growth"] for event in events}):
@@ -139,11 +141,12 @@ def _shades(count: int) -> list[Any]:
     return [colormaps["viridis"](0.05 + 0.8 * i / max(1, count - 1)) for i in range(count)]
 
 
-def _frame_gains(axis: Axes) -> None:
+def _frame_gains(axis: Axes, note: str = "") -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
-    low = min(axis.get_xlim()[0], axis.get_ylim()[0])
     high = max(axis.get_xlim()[1], axis.get_ylim()[1])
+    low = max(min(axis.get_xlim()[0], axis.get_ylim()[0]), high / _DECADES)
+    axis.annotate(note, (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=8)
     axis.plot([low, high], [low, high], color=_GREY, linewidth=0.9, zorder=0)
     axis.set_xlim(low, high)
     axis.set_ylim(low, high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ MOMENTUM = 0.9
 
 PRODUCTS = 8
 """Lanczos products, as many as growth takes."""
+
+samples_of = cache(load_dataset)
+"""`load_dataset`, each data set once: to make MNIST-1D takes longer than any toy."""
 
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 
@@ -119,14 +123,18 @@ def bells(seed: int, samples: int = 200) -> Toy:
     return Toy(network, x, y, squared_error_sum, 0.2)
 
 
-def narrow_mlp(seed: int, samples: int = 200, width: int = 2) -> Toy:
-    """Ten classes of digits through two hidden neurons: far too few, so that descent ends high."""
-    data = load_dataset("digits")
-    x, y = torch.from_numpy(data.train.x[:samples]), torch.from_numpy(data.train.y[:samples])
+def disc_mlp(seed: int, samples: int = 400) -> Toy:
+    """Two hidden neurons that are to tell the inside of a disc from its outside, and cannot.
+
+    Each of them cuts the plane once; a closed curve takes three at least. A bias is an input of constant 1.
+    """
+    rng = generator(seed, 54)
+    place = torch.randn(samples, 2, generator=rng)
+    y = (place.norm(dim=1) < 1.1).long()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.SiLU(), nn.Linear(width, 10))
-    return Toy(network, x, y, cross_entropy_sum, 0.1)
+        network = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Tanh(), nn.Linear(2, 2))
+    return Toy(network, torch.cat([place, torch.ones(samples, 1)], dim=1), y, cross_entropy_sum, 0.2)
 
 
 def split(
