@@ -108,7 +108,14 @@ def section(figures: Mapping[str, Any]) -> list[str]:
          f"{mean(results[task][arm], 'macs_trained') / 1e9:,.2f}", f"{share:.2f}", f"{alone:.2f}"]
         for task, (arm, share, alone) in _shares(results).items()
     ]  # fmt: skip
-    header = ["task", "best pruning arm", "growing, GMACs", "pruning, GMACs", "share", "of the large network's"]
+    header = [
+        "task",
+        "best pruning arm",
+        "growing, GMACs",
+        "pruning, GMACs",
+        "share",
+        "of the large network's",
+    ]
     return [
         "Training MACs are counted: three forward passes a step; scoring and line searches are in growing's,",
         f"scoring and retraining in pruning's. The large network has {LARGE:g} times the budget and is trained",

@@ -111,9 +111,7 @@ def per_growth_step(effort: Effort, seed: int) -> list[dict[str, Any]]:
     return events
 
 
-def _best_half(
-    traced: NetworkTrace, indices: list[SplittingIndex]
-) -> tuple[list[ChannelSplit], float]:
+def _best_half(traced: NetworkTrace, indices: list[SplittingIndex]) -> tuple[list[ChannelSplit], float]:
     """Choose the share of all channels whose eigenvalues are lowest, and sum those."""
     values = torch.cat([index.eigenvalues for index in indices])
     bound = values.sort().values[max(1, round(SHARE * len(values))) - 1]

@@ -95,9 +95,7 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         scratch = ["", ""]
         if values := differences(results, task, SCRATCH) if SCRATCH in arms else []:
             scratch = [_accuracy(arms[SCRATCH]), written(paired(values))]
-        rows.append(
-            [task, _accuracy(arms[DEFAULT]), arm, _accuracy(arms[arm]), written(interval), *scratch]
-        )
+        rows.append([task, _accuracy(arms[DEFAULT]), arm, _accuracy(arms[arm]), written(interval), *scratch])
     header = ["task", "grown", "best pruning arm", "pruned", "difference", "from scratch", "difference"]
     return [
         "Test accuracy of the float networks, measured, in per cent, means over seeds; differences are",

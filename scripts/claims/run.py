@@ -40,7 +40,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=Effort.epochs, help="of the small task's trainings")
     parser.add_argument("--seeds", type=_numbers, default=list(Effort.seeds), help="comma-separated numbers")
     parser.add_argument("--runs", type=Path, default=Effort.runs, help="where finished work is kept")
-    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of claims.md, .json and pictures")
+    parser.add_argument(
+        "--results", type=Path, default=FOLDER, help="folder of claims.md, .json and pictures"
+    )
     options = parser.parse_args(given)
     for number in options.claims:
         if number not in MODULES:

@@ -192,4 +192,3 @@ def gradient_norm(toy: Toy) -> float:
     loss = toy.loss_sum(toy.network(toy.x), toy.y) / len(toy.y)
     found = torch.autograd.grad(loss, list(toy.network.parameters()))
     return float(torch.cat([g.flatten() for g in found]).norm())
-
