@@ -31,7 +31,8 @@ from edgegrow.setting import Setting
 from edgegrow.training import evaluate, generator
 
 CLAIM = (
-    "It is far cheaper than architecture search by random, evolutionary or policy-gradient methods: the number "
+    "It is far cheaper than architecture search by random, evolutionary or policy-gradient methods: the "
+    "number "
     "of splitting steps is linear in the final size."
 )
 
@@ -48,7 +49,7 @@ AS_GOOD = 0.3
 """Points of test accuracy that a search may be behind and still count as accurate as growing (mean)."""
 
 FAR = 3.0
-"""Times growing's training MACs that a search as accurate must at least cost for growing to be far cheaper."""
+"""Times growing's training MACs that a search as accurate must cost at least."""
 
 LINEAR = 1.1
 """Exponent of growth steps over added channels that still counts as linear, at most."""
@@ -103,7 +104,7 @@ def _train(problem: Problem, widths: Mapping[str, int], share: float, stream: in
 
 
 def random_widths(problem: Problem, rng: torch.Generator) -> dict[str, int]:
-    """Draw proportions, log-uniform about the net's own, and the widest network of them that keeps the budget.
+    """Draw proportions, log-uniform about the net's own; find their widest network that keeps the budget.
 
     What rounding leaves is filled by single channels, in random order.
     """
@@ -210,18 +211,23 @@ def section(figures: Mapping[str, Any]) -> list[str]:
     return [
         "![Accuracy over all training: random search and growing](claims-search.png)",
         "",
-        f"The small task, {TASK}. A search draws widths within the same budget, up to {SPREAD:g} times narrower",
-        f"or wider a group than in the net's own proportions, trains each for {SHORT:g} of a whole training, and",
-        "the best on validation data for a whole one. Means over seeds; test accuracy is measured, training in",
+        f"The small task, {TASK}. A search draws widths within the same budget, up to {SPREAD:g} times",
+        "narrower",
+        f"or wider a group than in the net's own proportions, trains each for {SHORT:g} of a whole",
+        "training, and",
+        "the best on validation data for a whole one. Means over seeds; test accuracy is measured,",
+        "training in",
         "MACs counted, in units of growing's.",
         "",
         *table(["way", "test accuracy", "points ahead of growing", "training"], rows),
         "",
-        "Growth steps from two channels a layer (mlp on digits, `grow.steps=1`; a step at most doubles a group):",
+        "Growth steps from two channels a layer (mlp on digits, `grow.steps=1`; a step at most doubles a",
+        "group):",
         "",
         *table(["budget, MACs", "channels added", "growth steps"], steps),
         "",
-        "Split one neuron at a time, as the first paper does, the steps are as many as the channels added, by",
+        "Split one neuron at a time, as the first paper does, the steps are as many as the channels",
+        "added, by",
         "construction. Evolutionary and policy-gradient searches were not run: they train more networks than",
         "the random search does.",
     ]

@@ -14,12 +14,13 @@ from scipy.stats import spearmanr
 from claims import law, pictures
 from claims.effort import Effort
 from claims.parts import Part
-from claims.toys import Toy, bells, best_step, gradient_norm, disc_mlp, split
+from claims.toys import Toy, bells, best_step, disc_mlp, gradient_norm, split
 from edgegrow.training import generator
 
 CLAIM = (
     "When gradient descent is stuck at a local optimum of the parameters, a split still lowers the loss: the "
-    "curve falls off a cliff right after it. It is also fine to split before full convergence: the parametric "
+    "curve falls off a cliff right after it. It is also fine to split before full convergence: the "
+    "parametric "
     "and the splitting terms decouple."
 )
 
@@ -107,7 +108,7 @@ def _arms(toy: Toy, effort: Effort, growths: int, seed: int) -> dict[str, Any]:
 
 
 def _early(seed: int, effort: Effort) -> dict[str, float]:
-    """Final loss of the MLP at equal steps in all, all neurons split after different shares of the first."""
+    """Split the MLP after different shares of its first training; return the final losses, steps equal."""
     found = {}
     for share in (EARLY, 0.3, 1.0):
         toy = disc_mlp(seed)
@@ -250,25 +251,31 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         "![Loss curves of four ways to go on from a local optimum](claims-cliff.png)",
         "",
         "Full-batch gradient descent with momentum. The radial basis toy fits a sum of 15 bells in one",
-        "dimension and gains one neuron a growth; the MLP tells a disc from its outside with two hidden neurons,",
-        f"which are split once. The gradient's norm before the first growth is {gradients:.1e} at most in the",
+        "dimension and gains one neuron a growth; the MLP tells a disc from its outside with two hidden",
+        "neurons,",
+        f"which are split once. The gradient's norm before the first growth is {gradients:.1e} at most in",
+        "the",
         f"toy, {mlp_gradients:.1e} in the MLP. Shares of the loss that went, medians over growths and seeds:",
         "",
         *table(["way to go on", "toy, right after", "toy, after training", "MLP, right after",
                 "MLP, after training"], rows),
         "",
-        "Exact copies receive equal gradients, and so never part. Right after a split the loss falls a little",
+        "Exact copies receive equal gradients, and so never part. Right after a split the loss falls a",
+        "little",
         "only; the cliff comes as descent follows the negative curvature that the split has opened.",
         "",
         "![Predicted against realised gain](claims-gains.png)",
         "",
-        "Realised over predicted change of the loss, splits of single channels (conv1d on MNIST-1D, medians of",
+        "Realised over predicted change of the loss, splits of single channels (conv1d on MNIST-1D,",
+        "medians of",
         "all channels; ReLU's curvature is a surrogate's):",
         "",
         *table(["activation", *(f"step {step}" for step in figures["channels"]["SiLU"])], laws),
         "",
-        f"Whole growth steps, {100 * law.SHARE:g} % of all channels at once, line search on samples of its own:",
-        f"rank correlation (Spearman) of predicted and realised change {rank:.2f} over {len(best)} growth steps.",
+        f"Whole growth steps, {100 * law.SHARE:g} % of all channels at once, line search on samples of",
+        "its own:",
+        f"rank correlation (Spearman) of predicted and realised change {rank:.2f} over {len(best)} growth",
+        "steps.",
         "",
         "Final loss of the MLP, split after a share of its training, equal steps in all, in units of a split",
         "after all of it (medians): " + ", ".join(f"{100 * float(k):g} %: {v:.2f}" for k, v in early.items())

@@ -59,7 +59,7 @@ def _network(name: str, effort: Effort) -> dict[str, Any]:
 
 
 def _once(name: str, seed: int) -> dict[str, Any]:
-    """Train two steps, split half of every group's channels in place, train on; then rebuild for comparison."""
+    """Train two steps, split half of every group's channels in place, train on; build it anew beside."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = load_net(name).build(NETWORKS[name], 10, None)
@@ -116,7 +116,7 @@ def _momentum(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> torc
 def _carried(
     traced: NetworkTrace, optimizer: torch.optim.Optimizer, before: Mapping[str, torch.Tensor]
 ) -> bool:
-    """Whether every buffer has its parameter's new shape, and none began anew: after a step they tell of it."""
+    """Whether every buffer has its parameter's new shape, and none has been lost."""
     return all(
         _momentum(optimizer, p).shape == p.shape
         and bool(_momentum(optimizer, p).abs().sum() > 0) == bool(before[key].abs().sum() > 0)
@@ -228,16 +228,20 @@ def section(figures: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     compiled = figures["compiled"]
     return [
-        f"Half of the channels of every group are split; training steps are of {BATCH} samples. To rebuild is",
-        "to build the wider module, find its groups, and copy weights, statistics and momentum over; deciding",
+        f"Half of the channels of every group are split; training steps are of {BATCH} samples. To",
+        "rebuild is",
+        "to build the wider module, find its groups, and copy weights, statistics and momentum over;",
+        "deciding",
         "what goes where, which surgery does on the way, is not in it.",
         "",
         *table(["network", "training step", "surgery", "in steps", "rebuilding", "times the surgery"], rows),
         "",
         "Where the graph is static it has to be made again: under `torch.compile`, capturing conv1d's graph",
-        f"alone (backend `eager`, nothing compiled) takes {compiled['after_growth_ms']:.0f} ms after a growth,",
+        f"alone (backend `eager`, nothing compiled) takes {compiled['after_growth_ms']:.0f} ms after a",
+        "growth,",
         f"the same forward pass {compiled['usual_ms']:.2f} ms otherwise.",
         "",
-        "One caution: no autograd graph of the old shapes may be alive when the next step begins (a kept loss,",
+        "One caution: no autograd graph of the old shapes may be alive when the next step begins (a kept",
+        "loss,",
         "or a `SplittingOperator`), or PyTorch refuses the new gradients' shapes.",
     ]

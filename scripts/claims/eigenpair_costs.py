@@ -25,7 +25,8 @@ from edgegrow.nets import load_net
 from edgegrow.training import Batches, generator, make_optimizer, train
 
 CLAIM = (
-    "The eigen-computation for all neurons together costs about one back-propagation through the same network, "
+    "The eigen-computation for all neurons together costs about one back-propagation through the same "
+    "network, "
     "by gradient descent on the Rayleigh quotient; exactly, it costs O(n d^3) for n neurons of d parameters."
 )
 
@@ -145,7 +146,7 @@ def _lowest(dense: _Dense) -> torch.Tensor:
 
 
 def _share(found: torch.Tensor, exact: torch.Tensor) -> float:
-    """Share of the exact gain that Rayleigh quotients tell of; negative ones count, positive ones are none."""
+    """Share of the exact gain that Rayleigh quotients come to; positive ones count as none."""
     return (found.clamp(max=0).sum() / exact.clamp(max=0).sum()).item()
 
 
@@ -201,7 +202,8 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
         _ratio_part(
             f"The whole computation ({PRODUCTS} products and their preparation), in CPU time",
             whole,
-            "the cost is counted by the product, or the eigenpairs are computed on a part of the samples that "
+            "the cost is counted by the product, or the eigenpairs are computed on a part of the samples "
+            "that "
             "is as much smaller",
         ),
         Part(
@@ -212,7 +214,8 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
         ),
         Part(
             f"Gradient descent on the Rayleigh quotient finds them in {PRODUCTS} products",
-            f"{100 * descent:.1f} % of the exact gain (RMSprop, best of {len(RATES)} rates, {best}; at PyTorch's "
+            f"{100 * descent:.1f} % of the exact gain (RMSprop, best of {len(RATES)} rates, {best}; at "
+            "PyTorch's "
             f"own rate {100 * figures['descent'][figures['usual_rate']][PRODUCTS - 1]:.1f} %)",
             f"at least {100 * GOOD:g} %",
             descent >= GOOD,
@@ -261,20 +264,24 @@ def section(figures: Mapping[str, Any]) -> list[str]:
     d, per_neuron = list(figures["exact_ms"].items())[-1]
     return [
         f"Batches of {BATCH} samples, the networks at their own widths; a product's graph is kept, its",
-        "preparation (one forward pass and two backward) counts in the whole. Units: one forward and backward",
+        "preparation (one forward pass and two backward) counts in the whole. Units: one forward and",
+        "backward",
         "pass of the same batch.",
         "",
         *table(["network", "forward and backward", "product, time", "product, MACs", "whole, time"], rows),
         "",
         "![Quality over products, and time of the exact decomposition](claims-eigenpairs.png)",
         "",
-        f"The eigenpairs of all {figures['channels']} channels of conv1d, trained briefly on MNIST-1D, against",
+        f"The eigenpairs of all {figures['channels']} channels of conv1d, trained briefly on MNIST-1D,",
+        "against",
         f"the exact ones; {_SAMPLES} samples. Descent starts where Lanczos starts, sees all samples in every",
-        "product (the papers take batches), and is given the best rate in hindsight; the papers' is not at hand. "
+        "product (the papers take batches), and is given the best rate in hindsight; the papers' is not "
+        "at hand. "
         + (f"It needs {min(reached)} products for {100 * GOOD:g} %." if reached else
            f"It does not reach {100 * GOOD:g} % in {DESCENT} products."),
         "",
-        f"Exactly, a neuron of d = {d} takes {per_neuron:.0f} ms of CPU time once its matrix is there, and as",
+        f"Exactly, a neuron of d = {d} takes {per_neuron:.0f} ms of CPU time once its matrix is there,",
+        "and as",
         "many products as d to make the matrix.",
     ]  # fmt: skip
 

@@ -166,9 +166,12 @@ def draw_eigenpairs(figures: Mapping[str, Any], file: Path) -> None:
     best = max(rates, key=lambda rate: rates[rate][-1])
     shares = [100 * v for v in rates[best]]
     left.plot(range(1, len(shares) + 1), shares, color=_ORANGE, label=f"RMSprop, best rate ({best})")
-    plain = rates[figures["usual_rate"]]
-    left.plot(range(1, len(plain) + 1), [100 * v for v in plain], "--", color=_GREY,
-              label=f"RMSprop, PyTorch's rate ({figures['usual_rate']})")  # fmt: skip
+    usual = figures["usual_rate"]
+    if usual != best:
+        plain = [100 * v for v in rates[usual]]
+        left.plot(
+            range(1, len(plain) + 1), plain, "--", color=_GREY, label=f"RMSprop, PyTorch's rate ({usual})"
+        )
     left.set_xscale("log", base=2)
     left.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
     left.set_ylim(bottom=min(0.0, left.get_ylim()[0]), top=103)

@@ -53,7 +53,8 @@ def write(
         f"Command: `{command}`.",
         "Every claim is taken apart into what can be measured, each part held to a threshold that its script",
         "(`scripts/claims/`) states. A claim fails with any part that fails, unless that part only names a",
-        "condition. Losses and accuracies are measured, times are CPU time of one thread (measured; on an idle",
+        "condition. Losses and accuracies are measured, times are CPU time of one thread (measured; on",
+        "an idle",
         "machine that is wall time), multiply-accumulates (MACs) are counted.",
         f"Measured with {machine.runtime} {machine.version}, {machine.cpu}, 1 thread; commits of edgegrow: "
         + "; ".join(
@@ -86,7 +87,8 @@ def write(
             "",
             *modules[number].section(figures),
             "",
-            f"Seeds {', '.join(map(str, settings['seeds']))}; {records[number]['seconds']:.0f} s of one core.",
+            f"Seeds {', '.join(map(str, settings['seeds']))}; {records[number]['seconds']:.0f} s of one",
+            "core.",
         ]
     write_results("claims", contents, lines, folder)
 

@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # the scripts' own folder, not this package's
 
-from claims.effort import Effort  # noqa: E402
 from results import FOLDER  # noqa: E402
 
+from claims.effort import Effort  # noqa: E402
 from edgegrow.errors import EdgegrowError, InputError  # noqa: E402
 
 MODULES = {
