@@ -77,6 +77,7 @@ def examine(effort: Effort) -> dict[str, Any]:
         "lanczos": {str(count): _share(_by_lanczos(dense, count), exact) for count in COUNTS},
         "descent": {rate: [_share(v, exact) for v in _by_descent(dense, float(rate))] for rate in RATES},
         "usual_rate": USUAL_RATE,
+        "products": PRODUCTS,
         "channels": len(exact),
         "exact_ms": {str(d): _exact_ms(NEURONS[0], d, effort) / NEURONS[0] for d in SIZES},
         "exact_of_neurons_ms": {str(n): _exact_ms(n, SIZES[2], effort) for n in NEURONS},

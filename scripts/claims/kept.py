@@ -67,13 +67,13 @@ def finished(number: int, claim: Claim, effort: Effort) -> dict[str, Any]:
     """Read a finished claim, or examine it now and keep it."""
     record = kept(number, claim, effort)
     if record is None:
-        started = time.process_time()
+        made_with, started = versions(), time.process_time()
         figures = claim.examine(effort)
         record = _plain(
             {
                 "settings": effort.settings(),
                 "inputs": claim.inputs(effort),
-                "versions": versions(),
+                "versions": made_with,
                 "seconds": time.process_time() - started,
                 "figures": figures,
             }

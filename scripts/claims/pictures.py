@@ -163,7 +163,7 @@ def draw_eigenpairs(figures: Mapping[str, Any], file: Path) -> None:
     left.plot(products, [100 * v for v in figures["lanczos"].values()], "o-", color=_BLUE, markersize=4,
               label="Lanczos")  # fmt: skip
     rates = figures["descent"]
-    best = max(rates, key=lambda rate: rates[rate][-1])
+    best = max(rates, key=lambda rate: rates[rate][figures["products"] - 1])
     shares = [100 * v for v in rates[best]]
     left.plot(range(1, len(shares) + 1), shares, color=_ORANGE, label=f"RMSprop, best rate ({best})")
     usual = figures["usual_rate"]
