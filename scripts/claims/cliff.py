@@ -65,10 +65,10 @@ def inputs(effort: Effort) -> None:
 def examine(effort: Effort) -> dict[str, Any]:
     """Train the toys along all arms, and look at the second-order law."""
     return {
-        "bells": [_arms(bells(seed), effort, GROWTHS, seed) for seed in effort.seeds],
-        "mlp": [_arms(disc_mlp(seed), effort, 1, seed) for seed in effort.seeds],
+        "bells": [ways_on(bells(seed), effort, GROWTHS, seed) for seed in effort.seeds],
+        "mlp": [ways_on(disc_mlp(seed), effort, 1, seed) for seed in effort.seeds],
         "early": [_early(seed, effort) for seed in effort.seeds],
-        "coupling": [_coupling(seed, effort) for seed in effort.seeds],
+        "coupling": [coupling(seed, effort) for seed in effort.seeds],
         "channels": {
             "SiLU": law.channel_by_channel(effort, smooth=True),
             "ReLU": law.channel_by_channel(effort, smooth=False),
@@ -77,7 +77,7 @@ def examine(effort: Effort) -> dict[str, Any]:
     }
 
 
-def _arms(toy: Toy, effort: Effort, growths: int, seed: int) -> dict[str, Any]:
+def ways_on(toy: Toy, effort: Effort, growths: int, seed: int) -> dict[str, Any]:
     """Train to a stop, then go on in four ways from there."""
     first = STOPPED * effort.steps
     begun = toy.fit(first)
@@ -124,7 +124,7 @@ def _early(seed: int, effort: Effort) -> dict[str, float]:
     return found
 
 
-def _coupling(seed: int, effort: Effort) -> dict[str, float]:
+def coupling(seed: int, effort: Effort) -> dict[str, float]:
     """How a move along the gradient changes what a split does to the loss, early in training.
 
     ``(L(mu, delta) - L(mu, 0)) / (L(0, delta) - L(0, 0)) - 1``: of the first order in the moves, if the terms

@@ -12,7 +12,7 @@ from typing import Any
 from growth.cells import Cell, run_cell
 from growth.claims import Results
 from growth.runner import with_needs
-from growth.tasks import DEFAULT, PRUNING, TASKS
+from growth.tasks import DEFAULT, PRUNING, SMOKE, TASKS
 
 from claims.effort import Effort
 from edgegrow.errors import InputError
@@ -27,7 +27,7 @@ PRUNED = ("prune-l1", "prune-taylor")
 
 def cell(effort: Effort, arm: str, seed: int) -> Cell:
     """Name one whole training of the small task."""
-    return Cell(TASK, TASKS[TASK], arm, seed, effort.epochs, Path("none"), effort.runs / "cells")
+    return Cell(TASK, (TASKS | SMOKE)[TASK], arm, seed, effort.epochs, Path("none"), effort.runs / "cells")
 
 
 def trained(effort: Effort, arms: Sequence[str]) -> Results:

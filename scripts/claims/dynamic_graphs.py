@@ -43,10 +43,10 @@ def inputs(effort: Effort) -> None:
 
 def examine(effort: Effort) -> dict[str, Any]:
     """Grow every network in place, and build it anew beside."""
-    return {"networks": {name: _network(name, effort) for name in NETWORKS}, "compiled": _compiled()}
+    return {"networks": {name: network(name, effort) for name in NETWORKS}, "compiled": _compiled()}
 
 
-def _network(name: str, effort: Effort) -> dict[str, Any]:
+def network(name: str, effort: Effort) -> dict[str, Any]:
     samples = [_once(name, seed) for seed in range(effort.repeats + 1)][1:]  # the first warms up
     times = {key: median(s[key] for s in samples) for key in ("step_ms", "surgery_ms", "rebuild_ms")}
     return {

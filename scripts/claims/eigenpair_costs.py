@@ -71,11 +71,11 @@ def inputs(effort: Effort) -> None:
 def examine(effort: Effort) -> dict[str, Any]:
     """Time, count, and compare with exact eigenpairs."""
     dense = _dense(effort)
-    exact = _lowest(dense)
+    exact = lowest(dense)
     return {
-        "networks": {name: _network_costs(name, effort) for name in NETWORKS},
-        "lanczos": {str(count): _share(_by_lanczos(dense, count), exact) for count in COUNTS},
-        "descent": {rate: [_share(v, exact) for v in _by_descent(dense, float(rate))] for rate in RATES},
+        "networks": {name: network_costs(name, effort) for name in NETWORKS},
+        "lanczos": {str(count): share(by_lanczos(dense, count), exact) for count in COUNTS},
+        "descent": {rate: [share(v, exact) for v in by_descent(dense, float(rate))] for rate in RATES},
         "usual_rate": USUAL_RATE,
         "products": PRODUCTS,
         "channels": len(exact),
@@ -84,7 +84,7 @@ def examine(effort: Effort) -> dict[str, Any]:
     }
 
 
-def _network_costs(name: str, effort: Effort) -> dict[str, float]:
+def network_costs(name: str, effort: Effort) -> dict[str, float]:
     """Time and count a forward and backward pass, one product, and the whole eigen-computation of a batch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -116,7 +116,7 @@ def _macs(work: Any) -> float:
     return counter.get_total_flops() / 2
 
 
-class _Dense:
+class Dense:
     """Splitting matrices in full, posing as an operator: products with them cost next to nothing."""
 
     def __init__(self, blocks: list[ChannelBlock], matrices: list[torch.Tensor]) -> None:
@@ -128,7 +128,7 @@ class _Dense:
         return [torch.einsum("nij,nj->ni", matrix, v) for matrix, v in pairs]
 
 
-def _dense(effort: Effort) -> _Dense:
+def _dense(effort: Effort) -> Dense:
     """All splitting matrices of a briefly trained network."""
     data = samples_of("mnist1d")
     with torch.random.fork_rng(devices=[]):
@@ -139,24 +139,24 @@ def _dense(effort: Effort) -> _Dense:
     train(module, optimizer, drawn, lambda step: 0.05, range(min(_TRAINED, effort.steps)))
     x, y = (torch.from_numpy(values[:_SAMPLES]) for values in (data.train.x, data.train.y))
     operator = SplittingOperator(trace(module, data.input_shape), [(x, y)])
-    return _Dense(operator.blocks, exact_matrices(operator))
+    return Dense(operator.blocks, exact_matrices(operator))
 
 
-def _lowest(dense: _Dense) -> torch.Tensor:
+def lowest(dense: Dense) -> torch.Tensor:
     return torch.cat([torch.linalg.eigvalsh(m.double())[:, 0] for m in dense.matrices])
 
 
-def _share(found: torch.Tensor, exact: torch.Tensor) -> float:
+def share(found: torch.Tensor, exact: torch.Tensor) -> float:
     """Share of the exact gain that Rayleigh quotients come to; positive ones count as none."""
     return (found.clamp(max=0).sum() / exact.clamp(max=0).sum()).item()
 
 
-def _by_lanczos(dense: _Dense, products: int) -> torch.Tensor:
+def by_lanczos(dense: Dense, products: int) -> torch.Tensor:
     found = lanczos(dense, products, generator(0))  # type: ignore[arg-type] - it has all that is used
     return torch.cat([index.eigenvalues.double() for index in found])
 
 
-def _by_descent(dense: _Dense, rate: float) -> list[torch.Tensor]:
+def by_descent(dense: Dense, rate: float) -> list[torch.Tensor]:
     """RMSprop on every channel's Rayleigh quotient, the papers' way: quotients after each product."""
     rng = generator(0)
     vectors = [torch.randn(block.shape, generator=rng) for block in dense.blocks]

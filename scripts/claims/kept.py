@@ -57,7 +57,8 @@ def kept(number: int, claim: Claim, effort: Effort) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         made_with = record["settings"], record["inputs"]
-        record["figures"], record["versions"], record["seconds"]
+        if not {"figures", "versions", "seconds"} <= set(record):
+            raise KeyError
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: damaged: delete it to examine claim {number} again") from error
     return record if made_with == (effort.settings(), _plain(claim.inputs(effort))) else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from results import table, write_results
 
 from claims.parts import verdict
 from edgegrow.measure.identity import host_identity
+
+WIDTH = 108
+"""Longest line of a paragraph."""
 
 
 def write(
@@ -90,7 +95,18 @@ def write(
             f"Seeds {', '.join(map(str, settings['seeds']))}; {records[number]['seconds']:.0f} s of one",
             "core.",
         ]
-    write_results("claims", contents, lines, folder)
+    write_results("claims", contents, filled(lines), folder)
+
+
+def filled(lines: Sequence[str]) -> list[str]:
+    """Fill paragraphs anew, to lines of the usual length; tables, headings and pictures are left alone."""
+    result: list[str] = []
+    for plain, group in groupby(lines, key=lambda line: bool(line) and line[0] not in "|#>!"):
+        block = list(group)
+        result += (
+            wrap(" ".join(block), WIDTH, break_long_words=False, break_on_hyphens=False) if plain else block
+        )
+    return result
 
 
 def _summary(number: int, module: Any, judged: Mapping[int, Any]) -> list[str]:
