@@ -118,9 +118,9 @@ def section(figures: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "Training MACs are counted: three forward passes a step; scoring and line searches are in growing's,",
-        f"scoring and retraining in pruning's. The large network has {LARGE:g} times the budget and is",
-        "trained",
-        "for as many epochs as the final one; the arm is the one that is best on validation data.",
+        f"scoring and retraining in pruning's. The large network has {LARGE:g} times the budget; how long it",
+        "is trained is told by the arms (scripts/growth/tasks.py). The arm is the one that is best on",
+        "validation data.",
         "",
         *table(header, rows),
     ]

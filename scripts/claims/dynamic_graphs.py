@@ -47,6 +47,7 @@ def examine(effort: Effort) -> dict[str, Any]:
 
 
 def network(name: str, effort: Effort) -> dict[str, Any]:
+    """Grow a network in place several times: what held every time, and medians of what it took."""
     samples = [_once(name, seed) for seed in range(effort.repeats + 1)][1:]  # the first warms up
     times = {key: median(s[key] for s in samples) for key in ("step_ms", "surgery_ms", "rebuild_ms")}
     return {

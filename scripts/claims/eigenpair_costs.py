@@ -124,6 +124,7 @@ class Dense:
         self.matrices = [(matrix + matrix.mT) / 2 for matrix in matrices]
 
     def __call__(self, vectors: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Multiply, as `SplittingOperator` does."""
         pairs = zip(self.matrices, vectors, strict=True)
         return [torch.einsum("nij,nj->ni", matrix, v) for matrix, v in pairs]
 
@@ -143,6 +144,7 @@ def _dense(effort: Effort) -> Dense:
 
 
 def lowest(dense: Dense) -> torch.Tensor:
+    """Lowest eigenvalue of every channel, exactly: ``(channels,)``."""
     return torch.cat([torch.linalg.eigvalsh(m.double())[:, 0] for m in dense.matrices])
 
 
@@ -152,6 +154,7 @@ def share(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def by_lanczos(dense: Dense, products: int) -> torch.Tensor:
+    """Lowest eigenvalue of every channel, as Lanczos finds it."""
     found = lanczos(dense, products, generator(0))  # type: ignore[arg-type] - it has all that is used
     return torch.cat([index.eigenvalues.double() for index in found])
 
