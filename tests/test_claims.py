@@ -52,7 +52,7 @@ def test_a_claim_fails_with_any_part_that_names_no_condition():
 def test_a_claim_holds_under_the_conditions_of_the_parts_that_fail():
     other = Part("d", "4", "1", False, "it rains")
     found = verdict([BOUND, HELD, other, BOUND])
-    assert str(found) == "**holds when** the moon is full, and it rains"
+    assert str(found) == "**holds when** the moon is full; and it rains"
 
 
 def test_nothing_tested_is_no_verdict():

@@ -198,17 +198,13 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
         _ratio_part(
             "One product S v for all neurons, in CPU time",
             time,
-            f"MACs are counted instead of time, or the network is of the kind of {', '.join(quick)}"
-            if quick
-            else "MACs are counted instead of time",
+            f"it is counted in MACs (in time it takes as little on {', '.join(quick) or 'none'} alone)",
         ),
         _ratio_part("One product S v for all neurons, in MACs", macs),
         _ratio_part(
             f"The whole computation ({PRODUCTS} products and their preparation), in CPU time",
             whole,
-            "the cost is counted by the product, or the eigenpairs are computed on a part of the samples "
-            "that "
-            "is as much smaller",
+            "it is the cost of one product, of which several are needed",
         ),
         Part(
             f"Lanczos finds the eigenpairs in {PRODUCTS} products",
@@ -223,14 +219,14 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
             f"own rate {100 * figures['descent'][figures['usual_rate']][PRODUCTS - 1]:.1f} %)",
             f"at least {100 * GOOD:g} %",
             descent >= GOOD,
-            "Lanczos takes the place of gradient descent on the Rayleigh quotient",
+            "Lanczos takes the place of gradient descent",
         ),
         Part(
             "Exactly, it costs O(n d^3)",
             f"time grows as d^{cubic:.2f} over the largest sizes, and as n^{linear:.2f}",
             f"exponents in {CUBIC[0]:g} to {CUBIC[1]:g} and in {LINEAR[0]:g} to {LINEAR[1]:g}",
             CUBIC[0] <= cubic <= CUBIC[1] and LINEAR[0] <= linear <= LINEAR[1],
-            "d is larger than was tried here: at these sizes overheads still count",
+            "d is larger than was tried here (overheads still count)",
         ),
     ]
 

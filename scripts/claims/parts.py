@@ -65,5 +65,5 @@ def verdict(parts: Sequence[Part]) -> Verdict:
     if fatal:
         return Verdict(FAILS, "; ".join(f"{part.text}: {part.found}" for part in fatal))
     if failed:
-        return Verdict(HOLDS_WHEN, ", and ".join(dict.fromkeys(part.when for part in failed)))
+        return Verdict(HOLDS_WHEN, "; and ".join(dict.fromkeys(part.when for part in failed)))
     return Verdict(HOLDS)

@@ -16,6 +16,9 @@ _BLUE, _ORANGE, _GREY, _BLACK, _GREEN = "#1f5fa8", "#e07b22", "#9a9a9a", "#22222
 _DECADES = 1e6
 """Ratio of the largest gain to the smallest that is shown."""
 
+_NARROW = 2.5
+"""Ratio of an axis' ends below which its labels are evenly spaced."""
+
 _ARMS = {
     "training": ("just more training", _GREY, ":", 2.2),
     "copies": ("plain copies", _BLACK, "--", 1.2),
@@ -94,15 +97,13 @@ def _frame_cliff(axis: Axes, toy: Mapping[str, Any]) -> None:
 
 
 def _plain_log_labels(axis: Axes) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_ylim()
-    axis.yaxis.set_minor_formatter(NullFormatter())
-    if high / low < 10:
-        from matplotlib.ticker import MaxNLocator
-
-        axis.yaxis.set_major_locator(MaxNLocator(5))
-        axis.yaxis.set_minor_locator(LogLocator(subs=[]))
+    wide = high / low > _NARROW
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))
 
 

@@ -46,7 +46,8 @@ def write(
                 "claim": modules[number].CLAIM,
                 "verdict": asdict(verdict(parts)),
                 "parts": [asdict(part) for part in parts],
-                **{key: records[number][key] for key in ("settings", "versions", "seconds", "figures")},
+                **{key: records[number][key] for key in ("settings", "versions", "seconds")},
+                "figures": without_curves(records[number]["figures"]),
             }
             for number, parts in judged.items()
         },
@@ -96,6 +97,13 @@ def write(
             "core.",
         ]
     write_results("claims", contents, filled(lines), folder)
+
+
+def without_curves(figures: Any) -> Any:
+    """Leave out the points of curves, which the pictures show."""
+    if isinstance(figures, Mapping):
+        return {key: without_curves(value) for key, value in figures.items() if key != "curve"}
+    return [without_curves(value) for value in figures] if isinstance(figures, list) else figures
 
 
 def filled(lines: Sequence[str]) -> list[str]:
