@@ -335,7 +335,7 @@ def test_claims_one_to_three_are_examined_on_real_trainings(tmp_path, monkeypatc
     for module in (cheaper_than_pruning, more_accurate_than_pruning):
         monkeypatch.setattr(module, "PRUNED", ("prune-l1",))
     monkeypatch.setattr(cheaper_than_search, "TRIED", (1, 3))
-    monkeypatch.setattr(cheaper_than_search, "BUDGETS", ("1200",))
+    monkeypatch.setattr(cheaper_than_search, "BUDGETS", ("1200", "2400"))
     effort = Effort(epochs=2.0, seeds=(0, 1), runs=tmp_path, table=tmp_path / "growth.json")
     claims = (cheaper_than_pruning, more_accurate_than_pruning, cheaper_than_search)
     accuracies = more_accurate_than_pruning.examine(effort)
