@@ -262,7 +262,7 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         "",
         "Exact copies receive equal gradients, and so never part. Right after a split the loss falls by the",
         "second-order gain; the rest of the cliff comes as descent follows the negative curvature that the",
-        "split has opened. The random direction tells how much of it is the eigenvector's, and how much comes",
+        "split has opened. The random direction tells how much of it is the eigenvector's, how much comes",
         "of parting the copies at all.",
         "",
         "![Predicted against realised gain](claims-gains.png)",
