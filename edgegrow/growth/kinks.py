@@ -23,18 +23,30 @@ class _KinkedSlope(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, grad, z, top):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(grad, z)
+        curvature = _softplus_curvature(z)
+        if top != float("inf"):
+            curvature -= _softplus_curvature(z - top)
+        # All products with one graph have this factor.
+        ctx.save_for_backward(z, grad * curvature)
         ctx.top = top
-        return grad * ((z > 0) & (z < top))
+        return _clamped_gradient(grad, z, top)
 
     @staticmethod
     def backward(ctx, outer):  # type: ignore[no-untyped-def]
-        grad, z = ctx.saved_tensors
-        inside = (z > 0) & (z < ctx.top)
-        curvature = _softplus_curvature(z)
-        if ctx.top != float("inf"):
-            curvature = curvature - _softplus_curvature(z - ctx.top)
-        return outer * inside, outer * grad * curvature, None
+        z, curved = ctx.saved_tensors
+        by_grad, by_z, _ = ctx.needs_input_grad
+        return (
+            _clamped_gradient(outer, z, ctx.top) if by_grad else None,
+            outer * curved if by_z else None,
+            None,
+        )
+
+
+def _clamped_gradient(grad: torch.Tensor, z: torch.Tensor, top: float) -> torch.Tensor:
+    """Gradient of ``clamp(z, 0, top)``: none where it is clamped."""
+    if top == float("inf"):
+        return torch.ops.aten.threshold_backward(grad, z, 0)
+    return torch.ops.aten.hardtanh_backward(grad, z, 0.0, top)
 
 
 class _KinkedClamp(torch.autograd.Function):
@@ -49,6 +61,8 @@ class _KinkedClamp(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (z,) = ctx.saved_tensors
+        if not torch.is_grad_enabled():  # it will not be differentiated again
+            return _clamped_gradient(grad, z, ctx.top), None
         return _KinkedSlope.apply(grad, z, ctx.top), None
 
 
