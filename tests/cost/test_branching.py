@@ -143,7 +143,7 @@ def test_flash_is_a_close_upper_estimate_at_any_width(name):
         graph = lower(module, SHAPE)
         file = tflite_bytes(quantize(graph, samples(seed=seed)))
         shaped = resize_graph(example, layers_of(module, graph))
-        assert len(file) <= model(shaped) <= len(file) + 3 * SLACK_BYTES
+        assert len(file) <= model(shaped) <= len(file) + 3.5 * SLACK_BYTES
 
     check()
 
