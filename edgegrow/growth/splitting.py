@@ -43,8 +43,8 @@ KEPT_BYTES = 2**31
 """Memory for graphs that are kept from one product to the next."""
 
 BUILD_PASSES, PRODUCT_PASSES = 4, 4
-"""Multiply-accumulates of building the graph and of one product, in forward passes: counted at PyTorch's
-dispatcher, at most; a product takes 2 for linear layers, 3 for convolutions, 4 with depthwise chains."""
+"""Multiply-accumulates of building the graph and of one product, in forward passes: more than PyTorch's
+dispatcher counts. A product takes 2 for linear layers and convolutions, and 6 for depthwise ones; a DS-CNN's 3."""
 
 Slopes = tuple[torch.Tensor, ...]
 
