@@ -188,7 +188,8 @@ def _begin(
     return LatencyCalibration(
         **_about(target, subject, identity, command),
         reference=reference,
-        widest={name: max(NARROWEST, round(effort.widest * n)) for name, n in reference.items()},
+        # Wider than the narrowest, so that every width is seen to vary.
+        widest={name: max(2 * NARROWEST, round(effort.widest * n)) for name, n in reference.items()},
     )
 
 

@@ -10,7 +10,6 @@ import torch
 from edgegrow import __version__
 from edgegrow.config import MeasureConfig
 from edgegrow.cost.fvcore import fvcore_macs
-from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.delivery import Delivery
@@ -74,17 +73,15 @@ def _count(delivery: Delivery, data: Dataset, threads: int) -> tuple[Measurement
     simulated = accuracy(simulated_logits(delivery.graph, test.x), test)
     torch_identity = Identity(runtime="torch", version=torch.__version__.split("+")[0], threads=threads)
     own_identity = Identity(runtime="edgegrow", version=__version__)
-    shapes = delivery.trace.shapes(delivery.trace.widths())
-    macs = count_macs(shapes)
     checked = fvcore_macs(delivery.trace.graph, data.input_shape)
     return (
         Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
                     identity=torch_identity, method=samples + before),
         Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
                     identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic"),
-        Measurement(metric="macs", value=macs, unit="macs", evidence="predicted", identity=own_identity,
-                    method=f"counted from the layers; fvcore counts {checked}"),
-        Measurement(metric="params", value=count_params(shapes), unit="params", evidence="predicted",
+        Measurement(metric="macs", value=delivery.graph.macs, unit="macs", evidence="predicted",
+                    identity=own_identity, method=f"counted from the graph; fvcore counts {checked}"),
+        Measurement(metric="params", value=delivery.graph.params, unit="params", evidence="predicted",
                     identity=own_identity, method="weights and biases, batch norms folded"),
         Measurement(metric="peak_activations", value=plan_arena(delivery.graph).peak_bytes, unit="bytes",
                     evidence="predicted", identity=own_identity, method="arena planned greedily by size"),

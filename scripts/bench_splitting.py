@@ -4,8 +4,9 @@
 
 The network is trained for one epoch first, so that its gradients are those of a network that learns. Then
 slices of training and scorings at the default settings take turns, and medians are compared: the machine's
-noise meets both alike. Last, every training sample is scored once, for the same ratio, and for how far the
-ranking of the channels that growth chooses by agrees with the one from the default sample.
+noise meets both alike. Then every training sample is scored once, for the same ratio, and for how far the
+ranking of the channels that growth chooses by agrees with the one from the default sample. Last, one product
+is held against one training step on the same batch, as `bench_product.py` does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from bench_product import BATCHES, HEADER, product_costs, rows_of
 from results import table, write_results
 from scipy.stats import spearmanr
 
@@ -119,6 +121,7 @@ def main() -> None:
         "channels": len(gains(on_sample)),
         "chosen": len(full_picks),
     }
+    single = {batch: product_costs(trace, data, batch) for batch in BATCHES}
     machine = host_identity("torch", torch.__version__.split("+")[0], None, 1)
     widths = " ".join(map(str, trace.widths().values()))
     rows = [
@@ -146,12 +149,21 @@ def main() -> None:
         f"against all data: {agreement:.3f} (between two draws of the starting vectors on one sample:",
         f"{repeated:.3f}). Of the {figures['chosen']} splits that all data would choose, the sample chooses",
         f"{100 * figures['same_choice']:.0f} %.",
+        "",
+        "One product for all channels against one training step on the same batch, in the processor's time:",
+        "",
+        *table(HEADER, rows_of(single)),
     ]
     identity = machine.model_dump(exclude_none=True)
     settings = {**vars(options), "samples": MOST_SAMPLES, "products": growing.products}
     write_results(
         f"splitting-cost-{options.net}-{data.name}",
-        {"settings": settings, "identity": identity, "evidence": "measured", "figures": figures},
+        {
+            "settings": settings,
+            "identity": identity,
+            "evidence": "measured",
+            "figures": {**figures, "products": single},
+        },
         lines,
     )
 

@@ -3,7 +3,10 @@
 import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgegrow import api, calibrating
@@ -11,14 +14,19 @@ from edgegrow.calibrating import Effort, calibrate_host, emulate_trials, latency
 from edgegrow.config import Budget, resolve_config
 from edgegrow.cost.calibration import read_latencies
 from edgegrow.cost.clock import HostClock
+from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.model import LayerCosts
 from edgegrow.delivery import STRUCTURE_SAMPLES, flash_model
 from edgegrow.deploy.lower import lower
+from edgegrow.growth.groups import trace
 from edgegrow.growth.seed import build_network
 from edgegrow.listener import Silent
 from edgegrow.nets import load_net
 from edgegrow.pricing import board_costs, host_costs
 from edgegrow.targets import load_target
+
+sys.path.append(str(Path(__file__).resolve().parent / "deploy"))
+import families
 
 TINY = Effort(widest=0.5, rounds=2, seconds=0.001, networks=4, emulated=2)
 METRICS = ("macs", "latency_ms", "ram_bytes")
@@ -273,3 +281,26 @@ def test_other_kernels_or_compilers_are_refused_and_replaced(subject, tmp_path):
         with pytest.raises(calibrating.InputError, match=f"{part} was other, it is .* now: calibrate again"):
             emulate_trials(target, subject, Silent(), path, TINY)
     assert emulate_trials(target, subject, Silent(), path, TINY, replace=True).trials == made.trials
+
+
+@pytest.mark.parametrize("name", ["squeeze and excite", "dense"])
+def test_networks_that_branch_can_be_calibrated(name, tmp_path):
+    """By the clock, with little effort on a busy machine: tests/cost/test_latency.py has the mathematics.
+
+    The target tells the width of steps, so that they need not be looked for.
+    """
+    build, widths = families.FAMILIES[name]
+    shape = families.SHAPE
+    traced = trace(build(*widths), shape)
+    samples = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+    subject = calibrating.Subject(traced, lower(traced.graph, shape), samples, name, "noise")
+    clock, host = HostClock(subject.quantized(traced.widths()), 1), load_target("host")
+    target = host.model_copy(update={"cost": host.cost.model_copy(update={"channel_block": 8})})
+    calibration = calibrate_host(target, subject, clock, Silent(), tmp_path / "f.json", TINY)
+    plan = calibrating.latency_plan(subject, calibration, 8)
+    model = LatencyModel(subject.graph, plan, calibration, traced.shapes)
+    doubled = subject.at({group: 2 * width for group, width in traced.widths().items()})
+    assert {layer.kind.split()[0] for layer in plan.layers.values()} >= {"Conv2D", "DepthwiseConv2D"}
+    assert 0 < model(subject.at(subject.narrowest)) < 3 * model(doubled)
+    slowest = max(model.table.layers_ns(doubled)) / 1e6
+    assert slowest <= model(doubled) < 100 * slowest

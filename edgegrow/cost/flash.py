@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from edgegrow.cost.layers import LayerShape
-from edgegrow.cost.structure import resize_graph
 from edgegrow.deploy.calibrate import shared_quantization
 from edgegrow.deploy.graph import FloatGraph, Graph, Reshape, Weighted
 from edgegrow.deploy.tflite import tflite_bytes
@@ -25,7 +23,7 @@ def sized_bytes(graph: FloatGraph | Graph) -> int:
 
     Weights and biases lie in buffers of 16-byte alignment behind a 12-byte header; a convolution has a scale
     for each channel of both, a linear layer one. What is equal is written once: zero points, tensor shapes,
-    and buffers, of which a float graph tells only that a layer that runs twice has equal weights.
+    and buffers, of which a float graph tells only that what runs twice, by name and size, has equal weights.
     """
     weighted = [op for op in graph.operators if isinstance(op, Weighted)]
     scales = [_scales(op) for op in weighted]
@@ -51,7 +49,7 @@ def _buffers(graph: FloatGraph | Graph) -> Iterator[tuple[object, int]]:
     known = isinstance(graph, Graph)
     for place, op in enumerate(graph.operators):
         if isinstance(op, Weighted):
-            yield op.weight.tobytes() if known else op.name, op.weight.size
+            yield op.weight.tobytes() if known else (op.name, op.weight.shape), op.weight.size
             yield op.bias.tobytes() if known else place, 4 * op.bias.size
 
 
@@ -85,9 +83,8 @@ class FlashModel:
     """
 
     def __init__(self, example: Graph) -> None:
-        self.example = example
         self.structure_bytes = len(tflite_bytes(example)) - sized_bytes(example)
 
-    def __call__(self, layers: Sequence[LayerShape]) -> int:
-        """Predict the file's bytes at other widths."""
-        return self.structure_bytes + sized_bytes(resize_graph(self.example, layers)) + SLACK_BYTES
+    def __call__(self, graph: FloatGraph) -> int:
+        """Predict the file's bytes at a graph's widths, those of the same network."""
+        return self.structure_bytes + sized_bytes(graph) + SLACK_BYTES

@@ -3,6 +3,9 @@
 The constant holds what files of single layers do not tell: they all have an input, an output and a call of
 their own, and operators that cannot stand alone are in none. It is fitted to one half of the whole networks
 that were measured; the other half tells the error.
+
+However the constant errs, a network is not faster than its slowest layer alone: it runs this layer, and has
+an input, an output and a call too.
 """
 
 from __future__ import annotations
@@ -72,10 +75,10 @@ class Table:
             for key, layer in self.plan.layers.items()
         }
 
-    def layers_ns(self, graph: FloatGraph) -> float:
-        """Sum over a network's layers: what stands before its constant."""
+    def layers_ns(self, graph: FloatGraph) -> list[float]:
+        """Time of each of a network's layers that can stand alone."""
         staircases = self.staircases
-        return sum(staircases[key](sizes(op)) for op in graph.operators if (key := kind(op)) in staircases)
+        return [staircases[key](sizes(op)) for op in graph.operators if (key := kind(op)) in staircases]
 
 
 class LatencyModel:
@@ -93,7 +96,7 @@ class LatencyModel:
     Attributes
     ----------
     constant_ns : float
-        Added to the layers' times.
+        Added to the layers' times: of all constants the one with the least relative errors.
     error : float
         The greatest relative error on the networks that the constant was not fitted to.
     spread : float
@@ -121,8 +124,8 @@ class LatencyModel:
         fitted, unseen = measured[::2], measured[1::2]
         if not unseen:
             raise InputError("calibration: it has fewer than two whole networks")
-        self.constant_ns = float(np.median([time - layers for layers, time in fitted]))
-        self.error = max(abs((layers + self.constant_ns) / time - 1) for layers, time in unseen)
+        self.constant_ns = _constant([(sum(layers), time) for layers, time in fitted])
+        self.error = max(abs(self._whole_ns(layers) / time - 1) for layers, time in unseen)
         deviations = [
             abs(window / float(np.median(net.windows_ns)) - 1)
             for net in calibration.networks
@@ -132,4 +135,21 @@ class LatencyModel:
 
     def __call__(self, graph: FloatGraph) -> float:
         """Predict the latency of the network at a graph's widths, in ms."""
-        return max(self.table.layers_ns(graph) + self.constant_ns, 1.0) / 1e6
+        return self._whole_ns(self.table.layers_ns(graph)) / 1e6
+
+    def _whole_ns(self, layers_ns: Sequence[float]) -> float:
+        """Time of a network of these layers: not less than of the slowest of them."""
+        return max([sum(layers_ns) + self.constant_ns, *layers_ns])
+
+
+def _constant(fitted: Sequence[tuple[float, float]]) -> float:
+    """Find what to add to layers' times, ``(layers, network)``, for the least sum of relative errors.
+
+    A median of the differences, weighted by the inverse of the networks' times: a percent of a large network
+    is more than a small one takes.
+    """
+    differences = np.array([time - layers for layers, time in fitted])
+    weights = np.array([1 / time for _, time in fitted])
+    order = np.argsort(differences)
+    place = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    return float(differences[order][place])

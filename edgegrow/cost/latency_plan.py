@@ -99,12 +99,16 @@ class LatencyPlan:
         return found
 
     def axes(self, layer: Layer, blocks: Mapping[Family, int]) -> Sequence[Axis]:
-        """Axes of a layer's table: whole steps from the least width to the greatest."""
+        """Axes of a layer's table: whole steps from the least width to the greatest, two at least.
+
+        A single one would not tell what a wider layer takes.
+        """
         found = []
         for axis, (low, high) in enumerate(zip(layer.low, layer.high, strict=True)):
             if layer.varies(axis):
                 block = self.channel_block or blocks[layer.family(axis)]
-                found.append(Axis(levels(low, high, block), block))
+                second = (-(-low // block) + 1) * block
+                found.append(Axis(levels(low, max(high, second), block), block))
             else:
                 found.append(Axis((low,)))
         return found

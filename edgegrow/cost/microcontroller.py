@@ -19,7 +19,7 @@ import numpy as np
 from edgegrow import deploy
 from edgegrow.cost.calibration import digest
 from edgegrow.cost.cycles import CyclePrices
-from edgegrow.cost.layers import LayerShape, count_macs, count_params
+from edgegrow.cost.layers import LayerShape
 from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.structure import random_graph, resize_graph
 from edgegrow.deploy.c import write_c
@@ -142,7 +142,7 @@ class MicrocontrollerCosts:
         graph = resize_graph(self.graph, layers)
         flash = _constant_bytes(graph) + self._code_bytes + self.corrections.flash_bytes
         ram = _arena_bytes(graph) + self._fixed_ram_bytes + self.corrections.ram_bytes
-        return self._costs(layers, self._cycles(graph), flash, ram)
+        return self._costs(graph, self._cycles(graph), flash, ram)
 
     def check(self, layers: Sequence[LayerShape]) -> dict[str, float]:
         """Emulate a network of these layers and correct the model there.
@@ -164,7 +164,7 @@ class MicrocontrollerCosts:
             rest_cycles = trial.rest_cycles - self._rest_cycles
         self.corrections = Corrections(ratios, rest_cycles, flash_bytes, ram_bytes)
         cycles = sum(trial.cycles) + trial.rest_cycles if trial.cycles else None
-        return self._costs(layers, cycles, trial.flash_bytes, trial.ram_bytes)
+        return self._costs(graph, cycles, trial.flash_bytes, trial.ram_bytes)
 
     def learnt(self) -> dict[str, Any]:
         """Return the corrections as plain values."""
@@ -188,12 +188,12 @@ class MicrocontrollerCosts:
         return sum(self._operator_cycles(graph)) + self._rest_cycles + self.corrections.rest_cycles
 
     def _costs(
-        self, layers: Sequence[LayerShape], cycles: float | None, flash_bytes: float, ram_bytes: float
+        self, graph: FloatGraph, cycles: float | None, flash_bytes: float, ram_bytes: float
     ) -> dict[str, float]:
         latency_ms = None if cycles is None else self.board.latency_ms((1 + SLACK_CYCLES) * cycles)
         every = {
-            "macs": count_macs(layers),
-            "params": count_params(layers),
+            "macs": graph.macs,
+            "params": graph.params,
             "latency_ms": latency_ms,
             "energy_mj": None if latency_ms is None else self.board.energy_mj(latency_ms),
             "ram_bytes": ram_bytes + SLACK_RAM_BYTES,

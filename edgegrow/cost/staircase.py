@@ -7,7 +7,7 @@ that, so a table is asked for whole steps only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import log
@@ -86,19 +86,29 @@ class Axis:
     levels: tuple[int, ...]
     block: int = 1
 
-    def place(self, width: int) -> dict[int, float]:
-        """Weights of levels whose mean, so weighted, is a width's: of its whole step, on a straight line.
+    def time(self, width: int, measured: Callable[[int], float]) -> float:
+        """Time at a width: of its whole step, on a straight line between levels.
 
-        Beyond the last level the line through the last two goes on; below the first the time is the first's.
+        Below the first level the time is the first's. Beyond the last a line goes on from it, through a level
+        of at most half its width, since a line through neighbours would multiply their noise; it never falls.
+
+        Parameters
+        ----------
+        width : int
+        measured : callable
+            Time at a level.
         """
-        if len(self.levels) == 1:
-            return {self.levels[0]: 1.0}
+        first, last = self.levels[0], self.levels[-1]
         whole = -(-width // self.block) * self.block
-        if whole <= self.levels[0]:
-            return {self.levels[0]: 1.0}
-        low, high = next((pair for pair in pairwise(self.levels) if whole <= pair[1]), self.levels[-2:])
+        if whole <= first or first == last:
+            return measured(first)
+        if whole > last:
+            low = max(level for level in self.levels if level <= max(first, last // 2))
+            slope = (measured(last) - measured(low)) / (last - low)
+            return measured(last) + max(0.0, slope) * (whole - last)
+        low, high = next(pair for pair in pairwise(self.levels) if whole <= pair[1])
         share = (whole - low) / (high - low)
-        return {high: 1.0} if share == 1 else {low: 1 - share, high: share}
+        return measured(high) if share == 1 else (1 - share) * measured(low) + share * measured(high)
 
 
 class Staircase:
@@ -116,13 +126,12 @@ class Staircase:
         self.axes, self._times = tuple(axes), times
 
     def __call__(self, sizes: Sizes) -> float:
-        """Time at any widths, of whole steps."""
-        corners: dict[Sizes, float] = {(): 1.0}
-        for axis, width in zip(self.axes, sizes, strict=True):
-            placed = axis.place(width)
-            corners = {
-                (*corner, level): weight * share
-                for corner, weight in corners.items()
-                for level, share in placed.items()
-            }
-        return sum(weight * self._times[corner] for corner, weight in corners.items())
+        """Time at any widths, of whole steps; beyond a table never less than at its end."""
+        return self._time(sizes, ())
+
+    def _time(self, sizes: Sizes, corner: Sizes) -> float:
+        """Time where the first axes are at a corner's levels."""
+        place = len(corner)
+        if place == len(self.axes):
+            return self._times[corner]
+        return self.axes[place].time(sizes[place], lambda level: self._time(sizes, (*corner, level)))

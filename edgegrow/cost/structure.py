@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +39,11 @@ def resize_graph(graph: FloatGraph | Graph, layers: Sequence[LayerShape]) -> Flo
     tensors = {graph.input.name: graph.input}
     operators: list[Operator] = []
     for op in graph.operators:
-        op = replace(op, inputs=tuple(tensors[tensor.name] for tensor in op.inputs))
+        resized: dict[str, Any] = {"inputs": tuple(tensors[tensor.name] for tensor in op.inputs)}
         if isinstance(op, Weighted):
-            shape = _weight_shape(op, shapes.get(op.name))
-            op = replace(op, weight=_zeros(shape), bias=_zeros((shape[op.channel_axis],)))
+            shape = _weight_shape(op, resized["inputs"][0].shape[-1], shapes.get(op.name))
+            resized |= {"weight": _zeros(shape), "bias": _zeros((shape[op.channel_axis],))}
+        op = replace(op, **resized)
         op = replace(op, output=replace(op.output, shape=_output_shape(op)))
         tensors[op.output.name] = op.output
         operators.append(op)
@@ -54,9 +57,9 @@ def _output_shape(op: Operator) -> tuple[int, ...]:
     return op.output_shape()
 
 
-def _weight_shape(op: Weighted, layer: LayerShape | None) -> tuple[int, ...]:
+def _weight_shape(op: Weighted, read: int, layer: LayerShape | None) -> tuple[int, ...]:
     if layer is None:
-        return (*op.weight.shape[:3], op.inputs[0].shape[-1])
+        return (*op.weight.shape[:3], read)
     match op:
         case FullyConnected():
             return (layer.cout, layer.cin)
@@ -65,6 +68,7 @@ def _weight_shape(op: Weighted, layer: LayerShape | None) -> tuple[int, ...]:
     return (layer.cout, *op.weight.shape[1:3], layer.cin)
 
 
+@lru_cache(4096)  # growth asks for the same shapes again and again
 def _zeros(shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(np.float32(0), shape)
 

@@ -129,6 +129,16 @@ class _AnyGraph:
         """Multiply-accumulates of one inference, convolutions and linear layers only."""
         return sum(op.macs for op in self.operators)
 
+    @property
+    def params(self) -> int:
+        """Weights and biases; what runs twice, by name and size, is stored once."""
+        stored = {
+            (op.name, op.weight.shape): op.weight.size + op.bias.size
+            for op in self.operators
+            if isinstance(op, Weighted)
+        }
+        return sum(stored.values())
+
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph(_AnyGraph):

@@ -142,7 +142,8 @@ def test_flash_is_a_close_upper_estimate_at_any_width(name):
         module = network(name, widths, seed)
         graph = lower(module, SHAPE)
         file = tflite_bytes(quantize(graph, samples(seed=seed)))
-        assert len(file) <= model(layers_of(module, graph)) <= len(file) + 3 * SLACK_BYTES
+        shaped = resize_graph(example, layers_of(module, graph))
+        assert len(file) <= model(shaped) <= len(file) + 3.5 * SLACK_BYTES
 
     check()
 

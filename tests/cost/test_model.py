@@ -6,20 +6,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgegrow.cost.flash import SLACK_BYTES
+from edgegrow.cost.flash import SLACK_BYTES, FlashModel
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.model import LayerCosts, check_predicted
+from edgegrow.cost.structure import random_graph
 from edgegrow.delivery import flash_model
 from edgegrow.deploy.graph import Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
-from edgegrow.errors import InputError
+from edgegrow.errors import InputError, UnsupportedError
 from edgegrow.growth.groups import trace
-from edgegrow.growth.surgery import take_channels
+from edgegrow.growth.surgery import resize, take_channels
 from edgegrow.nets import load_net
+from tests.growth.architectures import FAMILIES
 
 METRICS = ("macs", "params", "ram_bytes", "flash_bytes")
 
@@ -61,6 +63,65 @@ def test_costs_equal_the_recount_after_surgery(net, digits):
         assert size <= predicted["flash_bytes"] <= size + 2.5 * SLACK_BYTES
         again = traced.shapes(widths)
         assert (count_macs(again), count_params(again)) == (predicted["macs"], predicted["params"])
+
+    check()
+
+
+class CopiesAndNorms(torch.nn.Module):
+    """Operators that stand for no layer: norms after a sum and of a pool, and copies of several widths."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(1, 4, 3, 1, 1), torch.nn.Conv2d(1, 6, 1)
+        self.norm, self.tail = torch.nn.BatchNorm2d(4), torch.nn.Conv2d(14, 4, 3, 1, 1)
+        self.out = torch.nn.Linear(4, 10)
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        joined = torch.cat([torch.sigmoid(a), torch.sigmoid(b), self.norm(a + a)], 1)
+        x = self.norm(torch.nn.functional.avg_pool2d(self.tail(joined), 3, 1, 1))
+        return self.out(x.mean((2, 3)))
+
+
+NETWORKS = {name: (family.build, family.shapes[0]) for name, family in FAMILIES.items()}
+NETWORKS["copies and norms"] = CopiesAndNorms, (1, 8, 8)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_growth_counts_is_what_is_deployed(name):
+    """Batch norms that cannot be folded, and whatever else is deployed with weights and is no layer."""
+    build, shape = NETWORKS[name]
+    torch.manual_seed(0)
+    example = trace(build(), FAMILIES[name].shapes if name in FAMILIES else shape)
+    try:
+        graph = lower(example.graph, shape)
+    except UnsupportedError as error:
+        if name not in FAMILIES or FAMILIES[name].deployable:
+            raise
+        pytest.skip(str(error))
+    samples = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+    costs = LayerCosts(METRICS, FlashModel(random_graph(graph, samples, 0)), graph)
+    groups = list(example.widths())
+
+    @settings(max_examples=4, deadline=None, derandomize=True)
+    @given(st.lists(st.integers(1, 40), min_size=len(groups), max_size=len(groups)))
+    def check(drawn):
+        module = build()
+        for parameter in module.parameters():
+            torch.nn.init.normal_(parameter)
+        traced = trace(module, shape)
+        wider = {name: n + more for (name, n), more in zip(traced.widths().items(), drawn, strict=True)}
+        predicted = costs(example.shapes(wider))
+        resize(traced, wider)
+        delivered = quantize(lower(traced.graph, shape), samples)
+        weighted = [op for op in delivered.operators if isinstance(op, Weighted)]
+        # What is equal is stored once: the same layer, or the same factors.
+        stored = {(op.name, op.weight.tobytes()): op.weight.size + op.bias.size for op in weighted}
+        assert predicted["macs"] == delivered.macs
+        assert predicted["macs"] == sum(op.weight.size * np.prod(op.output.shape[1:-1]) for op in weighted)
+        assert predicted["params"] == delivered.params == sum(stored.values())
+        assert predicted["ram_bytes"] == plan_arena(delivered).peak_bytes
+        assert len(tflite_bytes(delivered)) <= predicted["flash_bytes"]
 
     check()
 

@@ -59,6 +59,25 @@ def test_a_table_knows_a_bilinear_staircase_at_every_width(block_in, block_out, 
     assert table((cin, cout)) == pytest.approx(time(cin, cout))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(BLOCKS), st.integers(0, 2**20), st.integers(1, 800), st.integers(1, 800))
+def test_beyond_a_table_noise_makes_nothing_faster_than_its_end(block, seed, cin, cout):
+    """Nor much slower: an error of 5 % in the readings is one of 50 % at three times the widths."""
+    axis = Axis(levels(2, 64, block), block)
+    rng = np.random.default_rng(seed)
+
+    def time(a, b):
+        return 100.0 + a * b
+
+    noisy = {(a, b): time(a, b) * rng.uniform(0.95, 1.05) for a in axis.levels for b in axis.levels}
+    table, end = Staircase([axis, axis], noisy), axis.levels[-1]
+    found = table((max(cin, end), max(cout, end)))
+    assert found >= noisy[end, end]
+    assert found >= 0.95 * table((end, max(cout, end))) / 1.5
+    whole = table((3 * end, end))
+    assert 0.5 * time(3 * end, end) < whole < 1.5 * time(3 * end, end)
+
+
 def test_what_never_varies_has_one_level():
     table = Staircase([Axis((3,)), Axis((16, 32), 16)], {(3, 16): 1.0, (3, 32): 2.0})
     assert [table((3, width)) for width in (1, 16, 17, 32, 33, 48)] == [1, 1, 2, 2, 3, 3]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgegrow.cost.dispatched import DispatchedMacs
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth import kinks, splitting
 from edgegrow.growth.eigenpairs import exact_matrices, lanczos
@@ -118,26 +118,6 @@ def test_the_surrogate_of_a_kink(top):
     torch.testing.assert_close(curvature, expected)
 
 
-class MacCounter(TorchDispatchMode):
-    """Multiply-accumulates of every convolution and matrix product that PyTorch dispatches."""
-
-    def __init__(self):
-        super().__init__()
-        self.macs = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        kind = function.overloadpacket
-        if kind is torch.ops.aten.convolution:
-            self.macs += result.numel() * args[1][0].numel()
-        elif kind is torch.ops.aten.convolution_backward:
-            self.macs += args[0].numel() * args[2][0].numel() * sum(args[-1][:2])
-        elif kind in (torch.ops.aten.mm, torch.ops.aten.addmm):
-            a, b = args[-2:]
-            self.macs += a.shape[0] * a.shape[1] * b.shape[1]
-        return result
-
-
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("name", INPUTS)
 def test_scoring_is_charged_at_least_what_pytorch_computes(name, kept, digits, monkeypatch):
@@ -145,7 +125,7 @@ def test_scoring_is_charged_at_least_what_pytorch_computes(name, kept, digits, m
         monkeypatch.setattr(splitting, "KEPT_BYTES", 0)
     traced = trace(build(name), INPUTS[name])
     x, y = samples(name, digits, 16)
-    with MacCounter() as counter:
+    with DispatchedMacs() as counter:
         operator = SplittingOperator(traced, [(x, y)])
         lanczos(operator, 6, generator(0))
     charged = operator.passes * count_macs(traced.shapes(traced.widths()))

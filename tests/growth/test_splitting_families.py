@@ -7,12 +7,16 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from edgegrow.growth import kinks
+from edgegrow.growth.eigenpairs import lanczos
 from edgegrow.growth.groups import trace
 from edgegrow.growth.kinks import kinked
 from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.growth.surgery import ChannelSplit, split_channels
+from edgegrow.training import generator
 
 from .architectures import FAMILIES, Family
+from .networks import fit, loss, samples
 from .test_architectures import inputs_of, loss_sum, outputs, trained
 
 STEP = 5e-3
@@ -122,6 +126,110 @@ def test_kinks_are_smeared_in_the_second_derivative_alone(activation):
     (curvature,) = torch.autograd.grad(own.sum(), z)
     near = (z.detach().abs() < 0.1) if not isinstance(activation, nn.Hardsigmoid) else (z + 3).abs() < 0.1
     assert curvature[near].abs().min() > 0.05
+
+
+POOLS = {
+    "module": (nn.MaxPool2d(2), (2, 3, 6, 6)),
+    "overlapping": (nn.MaxPool2d(3, 2, 1), (2, 3, 7, 7)),
+    "oblong": (nn.MaxPool2d((1, 3), (1, 2)), (2, 3, 4, 7)),
+    "1-D": (nn.MaxPool1d(4), (2, 3, 12)),
+    "function": (lambda x: F.max_pool2d(x, 2, stride=1), (2, 3, 4, 5)),
+}
+
+
+class Called(nn.Module):
+    """Calls what it is given: a module, or a function."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, x):
+        return self.call(x)
+
+
+def run_kinked(call, x):
+    graph = fx.symbolic_trace(Called(call))
+    node = next(n for n in graph.graph.nodes if n.op in ("call_module", "call_function"))
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return kinked(node, module, (x, *node.args[1:]), dict(node.kwargs))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_maxima_are_smeared_in_the_second_derivative_alone(name):
+    """It is that of ``log(sum(exp(3 z))) / 3`` over each window."""
+    call, shape = POOLS[name]
+    rng = torch.Generator().manual_seed(0)
+    z, u = (torch.randn(shape, generator=rng, dtype=torch.float64) for _ in range(2))
+    z.requires_grad_()
+    expected = call(z)
+    g = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(expected, z, g)
+    found = run_kinked(call, z)
+    torch.testing.assert_close(found, expected)
+    (own,) = torch.autograd.grad(found, z, g, create_graph=True)
+    torch.testing.assert_close(own.detach(), slope)
+    (curved,) = torch.autograd.grad(own, z, u)
+
+    # Sums over the same windows are averages of exponentials, times the windows' size.
+    averaged = {nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool1d: nn.AvgPool1d}.get(type(call))
+    mean = (
+        averaged(call.kernel_size, call.stride, call.padding)
+        if averaged
+        else lambda x: F.avg_pool2d(x, 2, stride=1)
+    )
+    (first,) = torch.autograd.grad(mean((3 * z).exp()).log() / 3, z, g, create_graph=True)
+    torch.testing.assert_close(curved, torch.autograd.grad(first, z, u)[0])
+
+
+def test_what_a_relu_has_clamped_takes_no_part_in_a_maximum():
+    """The kink between it and what is above 0 is the ReLU's own, and counts once."""
+    z = torch.tensor([[[[0.2, 0.0], [0.0, 0.0]]]], dtype=torch.float64, requires_grad=True)
+    (own,) = torch.autograd.grad(run_kinked(nn.MaxPool2d(2), z).sum(), z, create_graph=True)
+    moved = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]], dtype=torch.float64)
+    (curved,) = torch.autograd.grad(own, z, moved)
+    assert not curved.any()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(2, dilation=2)])
+def test_pools_whose_windows_are_cut_or_dilated_are_left_alone(pool):
+    assert run_kinked(pool, torch.zeros(1, 1, 5, 5)) is None
+
+
+@pytest.mark.parametrize("act", [nn.SiLU, nn.ReLU])
+def test_splits_see_the_kinks_of_maxima(act, digits, monkeypatch):
+    """Their loss change is about what is predicted, and lower than of splits that see activations alone."""
+    torch.manual_seed(0)
+    x, y = samples("dscnn", digits, 600)
+    module = nn.Sequential(
+        nn.Conv2d(1, 6, 3, 1, 1), nn.BatchNorm2d(6), act(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 8, 3, 1, 1), nn.BatchNorm2d(8), act(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+    fit(module, x, y, lr=0.1)
+    module.double().eval()
+    x = x.double()
+
+    def changes():
+        traced = trace(module, (1, 8, 8))
+        operator = SplittingOperator(traced, [(x, y)])
+        predicted, realised = 0.0, 0.0
+        for number, index in enumerate(lanczos(operator, 9, generator(0))):
+            for channel in torch.arange(len(index.eigenvalues))[:, None]:
+                copy = deepcopy(module)
+                widened = trace(copy, (1, 8, 8))
+                split = ChannelSplit(widened.growable[number], channel, index.directed(channel))
+                for weight, direction in split_channels(widened, [split]).items():
+                    weight.data += 0.1 * direction
+                predicted += 0.1**2 / 2 * index.eigenvalues[channel].item()
+                realised += loss(copy, x, y) - operator.loss
+        return predicted, realised
+
+    predicted, realised = changes()
+    assert 0.5 < realised / predicted < 1.6
+    monkeypatch.setattr(kinks, "_max_pool", lambda *_, **__: None)
+    _, unseen = changes()
+    assert realised < 1.1 * unseen
 
 
 def test_an_activation_that_is_named_as_another_is_left_alone():
