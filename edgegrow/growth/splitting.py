@@ -44,7 +44,7 @@ KEPT_BYTES = 2**31
 
 BUILD_PASSES, PRODUCT_PASSES = 4, 4
 """Multiply-accumulates of building the graph and of one product, in forward passes: more than PyTorch's
-dispatcher counts. A product takes 2 for linear layers and convolutions, 6 for depthwise ones: 3 in a DS-CNN."""
+dispatcher counts. A product takes 2 for linear layers and convolutions, 6 for depthwise: 3 in a DS-CNN."""
 
 Slopes = tuple[torch.Tensor, ...]
 
