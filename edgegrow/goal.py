@@ -24,7 +24,7 @@ from pathlib import Path
 from edgegrow.growth.goal_search import Bracket, Trained, next_size
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.progress import Progress
-from edgegrow.growth.snapshots import Sized, Snapshot, of_size, whole
+from edgegrow.growth.snapshots import Sized, Snapshot, narrowest, of_size, whole
 from edgegrow.journal import Journal
 from edgegrow.result import Run, Try
 from edgegrow.run import RunFolder
@@ -36,8 +36,7 @@ TRIES = "tries"
 """Folder of the whole trainings, in that of the run."""
 
 _SEED_FRACTION = 1 / 12
-"""Cost of the network that the trunk starts from, in units of the budget. Below it the search has no more to
-say than that the goal is reached."""
+"""Cost of the network that the trunk starts from, in units of the budget; smaller ones are narrower alone."""
 
 _STRIDE = 1.3
 """Ratio of costs from one snapshot to the next. Finer ones would cost more than they tell: networks between
@@ -94,10 +93,11 @@ class GoalSearch:
         """Choose the next network to train for all epochs, growing on where it is larger than all so far."""
         done = [Trained(one.macs, one.validation_accuracy) for one in tries]
         bracket = Bracket.of(done, self._goal)
+        smallest = narrowest(snapshots, self.setting.fresh)
         while True:
             short = [snapshot.short for snapshot in snapshots]
             largest, grown = short[-1].macs, trunk.progress.grown
-            size = next_size(done, short, self._goal, largest if grown else None)
+            size = next_size(done, short, self._goal, smallest, largest if grown else None)
             if size is None:
                 return None
             if size <= largest or grown:

@@ -1,8 +1,8 @@
 """Which size to train next, to find the smallest network that reaches a goal with few whole trainings.
 
 Errors of trained networks fall with their size nearly along a line, both on a logarithmic scale. Short
-trainings tell how steep the line is, whole ones where it lies: the smallest network is trained first, as it
-costs least, and from there the size that the goal is predicted at, until one that reaches the goal and one a
+trainings tell how steep the line is, whole ones where it lies: a small network is trained first, as it costs
+little, and from there the size that the goal is predicted at, until one that reaches the goal and one a
 little smaller that does not enclose it.
 """
 
@@ -21,8 +21,8 @@ _STEP = 0.99 * CLOSE
 _FARTHEST = 4.0
 """Ratio to the largest network so far that a prediction is followed to: overshooting is what costs."""
 
-_FILLS = 1.1
-"""Ratio to the largest network there can be, below which that one is trained instead."""
+_EDGE = 1.1
+"""Ratio to the largest or smallest network there can be, within which that one is trained instead."""
 
 _SLOPE, _FLATTEST, _STEEPEST = -0.3, -0.1, -0.6
 """Slope of the line where short trainings do not tell it, and its bounds."""
@@ -80,16 +80,15 @@ class Bracket:
         """Whether training a network of this size can tell anything new."""
         return (self.missed or 0) < macs and (self.reached is None or macs < self.reached)
 
-    @property
-    def closed(self) -> bool:
-        """Whether nothing is left to search."""
+    def closed(self, smallest: int) -> bool:
+        """Whether nothing is left to search, where nothing is smaller than that."""
         if self.reached is None:
             return False
-        return self.missed is None or self.reached <= CLOSE * self.missed
+        return self.reached <= (smallest if self.missed is None else CLOSE * self.missed)
 
 
 def next_size(
-    tries: Sequence[Trained], short: Sequence[Trained], goal: float, largest: int | None
+    tries: Sequence[Trained], short: Sequence[Trained], goal: float, smallest: int, largest: int | None
 ) -> float | None:
     """Choose the size of the next network to train.
 
@@ -98,11 +97,13 @@ def next_size(
     tries : sequence of Trained
         Whole trainings so far.
     short : sequence of Trained
-        Short trainings, of networks of ascending sizes; at least one, the smallest that can be tried.
+        Short trainings, of networks of ascending sizes; at least one, with which whole trainings begin.
     goal : float
         Accuracy, above 0 and at most 1.
+    smallest : int
+        Multiply-accumulates of the smallest network that can be tried.
     largest : int or None
-        Multiply-accumulates of the largest network that can be tried; None where that is not known yet.
+        The same of the largest; None where that is not known yet.
 
     Returns
     -------
@@ -112,16 +113,18 @@ def next_size(
     if not tries:
         return short[0].macs
     bracket = Bracket.of(tries, goal)
-    if bracket.closed or (bracket.reached is None and bracket.missed == largest):
+    if bracket.closed(smallest) or (bracket.reached is None and bracket.missed == largest):
         return None
-    assert bracket.missed is not None
-    missed, predicted = bracket.missed, _predicted(tries, _slope(short), goal)
+    predicted = _predicted(tries, _slope(short), goal)
     if bracket.reached is None:
-        size = min(max(predicted, missed * _STEP), missed * _FARTHEST)
-        return largest if largest is not None and size * _FILLS >= largest else size
-    if predicted > bracket.reached / _STEP:
-        return bracket.reached / _STEP
-    return min(max(predicted, missed * _STEP), bracket.reached / _STEP)
+        assert bracket.missed is not None
+        size = min(max(predicted, bracket.missed * _STEP), bracket.missed * _FARTHEST)
+        return largest if largest is not None and size * _EDGE >= largest else size
+    below = bracket.reached / _STEP
+    if bracket.missed is not None:
+        return min(max(predicted, bracket.missed * _STEP), below)
+    size = min(max(predicted, bracket.reached / _FARTHEST), below)
+    return smallest if size <= smallest * _EDGE else size
 
 
 def _slope(short: Sequence[Trained]) -> float:

@@ -10,7 +10,8 @@ from edgegrow.cost.layers import count_macs
 from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.goal_search import Trained
-from edgegrow.growth.proportional import proportional_widths
+from edgegrow.growth.proportional import Widths, proportional_widths
+from edgegrow.growth.seed import NARROWEST
 
 _NEAR = 0.02
 """Relative difference in size below which a snapshot is taken as it is."""
@@ -61,6 +62,13 @@ def whole(snapshots: Sequence[Snapshot]) -> list[Sized]:
     return [Sized(one.architecture, one.short.macs, place) for place, one in enumerate(snapshots)]
 
 
+def narrowest(snapshots: Sequence[Snapshot], fresh: Callable[[], NetworkTrace]) -> int:
+    """Multiply-accumulates of the narrowest network that the first snapshot can be narrowed to."""
+    first = snapshots[0].architecture
+    trace = first.build(fresh())
+    return count_macs(trace.shapes(_least(first)))
+
+
 def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], NetworkTrace]) -> Sized:
     """Return a network of a size: the next larger snapshot, narrowed in proportion.
 
@@ -69,7 +77,7 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     snapshots : sequence of Snapshot
         Of ascending sizes.
     size : float
-        Multiply-accumulates; at most 2 % above the last snapshot's.
+        Multiply-accumulates; from about `narrowest` to 2 % above the last snapshot's.
     fresh : callable
         Builds the seed network that growth started from.
     """
@@ -83,6 +91,11 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     def share_used(widths: Mapping[str, int]) -> float:
         return count_macs(trace.shapes(widths)) / size
 
-    widths = proportional_widths(above.widths, dict.fromkeys(above.widths, 1), share_used, above.widths)
-    narrowed = Architecture(widths or above.widths, above.insertions)
+    least = _least(above)
+    widths = proportional_widths(above.widths, least, share_used, above.widths)
+    narrowed = Architecture(widths or least, above.insertions)
     return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), place)
+
+
+def _least(architecture: Architecture) -> Widths:
+    return {name: min(NARROWEST, width) for name, width in architecture.widths.items()}

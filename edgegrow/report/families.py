@@ -52,7 +52,8 @@ def ladder_footer(family: Family) -> str:
     training = family.training()
     return (
         f"training: {training['cost']:.2f} times that of the largest rung alone "
-        f"({training['macs_trained']:.3g} MACs, counted), of which growing through all rungs took {training['trunk_macs_trained']:.3g}\n"
+        f"({training['macs_trained']:.3g} MACs, counted), of which growing through all rungs took "
+        f"{training['trunk_macs_trained']:.3g}\n"
         f"everything about them: {family.folder.path}\n"
     )
 
