@@ -24,7 +24,7 @@ _FARTHEST = 4.0
 _EDGE = 1.1
 """Ratio to the largest or smallest network there can be, within which that one is trained instead."""
 
-_SLOPE, _FLATTEST, _STEEPEST = -0.3, -0.1, -0.6
+_SLOPE, _FLATTEST, _STEEPEST = -0.3, -0.1, -0.8
 """Slope of the line where short trainings do not tell it, and its bounds."""
 
 _EARLY = 0.7

@@ -26,20 +26,19 @@ def ladder_table(family: Family) -> RenderableType:
     for name, run in family.rungs.items():
         profile = next(iter(run.profiles.values()))
         accuracies = [profile.find("float_accuracy"), profile.find("accuracy")]
-        shared = [cell for found in accuracies for cell in _accuracy(found)]
+        once = [name, *(cell for found in accuracies for cell in _accuracy(found)), f"{own[name]:.3g}"]
         for metric, measured in run.delivered().items():
             limit = run.config.budget.limits[metric]
             table.add_row(
-                name,
+                once[0],
                 BUDGETED[metric],
                 format_quantity(metric, limit),
                 format_quantity(metric, measured.value),
                 used_text(measured.value, limit),
                 measured.evidence,
-                *shared,
-                f"{own[name]:.3g}",
+                *once[1:],
             )
-            name, shared = "", [""] * len(shared)  # said once a rung
+            once = [""] * len(once)
     return table
 
 
