@@ -7,8 +7,8 @@ budget bounds the search from above. Where not even the network that fills it re
 accurate of those that were trained is delivered.
 
 Nothing random is new: the trunk draws from the streams of a plain growth, keyed by the seed and the growth
-step, and every try from those of a plain run's last training, keyed by the seed and the epoch. So tries
-differ by their architectures alone, and each is what a plain run that had found it would be.
+step, and every try from those of a plain run's last training, keyed by the seed and the epoch; its weights
+are fresh, keyed by the seed. So tries differ by their architectures alone.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A ladder: one growth passes through several budgets, and a network is trained and delivered for each.
 
 Growing from the smallest rung to the largest is the trunk. Each rung is then a run of its own, ``rungs/NAME``
-in the ladder's folder, that begins where growth has ended. Nothing random is new: the trunk draws from the
-streams of a plain growth, keyed by the seed and the growth step, and every rung from those of a plain run's
-last training, keyed by the seed and the epoch. So a rung is what a plain run that had found its architecture
-would be, and no rung depends on another's training.
+in the ladder's folder, that begins with the weights that growth has passed it with. Nothing random is new:
+the trunk draws from the streams of a plain growth, keyed by the seed and the growth step, and every rung from
+those of a plain run's last training, keyed by the seed and the epoch. So no rung depends on another's
+training, nor on whether anything was interrupted.
 """
 
 from __future__ import annotations

@@ -11,7 +11,13 @@ from edgegrow.budget import Budget, Ladder
 from edgegrow.config import resolve_config
 from edgegrow.errors import BudgetError, InputError
 from edgegrow.family import Family
+from edgegrow.growth.stretch import Trainer
+from edgegrow.ladder import LadderGrowth
+from edgegrow.listener import Silent
 from edgegrow.result import Run
+from edgegrow.run import RunFolder
+from edgegrow.setting import Setting
+from edgegrow.training import evaluate
 
 from .crashes import fingerprint, until_finished
 
@@ -90,28 +96,6 @@ def test_rungs_far_apart_are_trained_for_all_epochs(small):
     assert 1.5 < small.training()["cost"] < 2
 
 
-def test_a_rung_is_what_its_architecture_trained_alone_would_be(small, digits):
-    """The first of its epochs comes out as that of a plain run's last training does."""
-    from functools import partial
-
-    from edgegrow.growth.architecture import initialise
-    from edgegrow.listener import Silent
-    from edgegrow.setting import Setting
-    from edgegrow.training import Batches, cosine, evaluate, generator, make_optimizer, train
-
-    run = next(iter(small.rungs.values()))
-    trace = run.folder.load_checkpoint().architecture.build(Setting(run.config, Silent()).fresh())
-    initialise(trace, run.config.seed)
-    settings = run.config.train
-    optimizer = make_optimizer(trace.graph, settings.lr, settings.momentum, settings.weight_decay)
-    batches = Batches(digits.train, BATCH).draw(generator(run.config.seed, 2, 0))
-    train(trace.graph, optimizer, batches, partial(cosine, settings.lr, steps=6 * BATCHES), range(BATCHES))
-    first = events(run, "epoch")[0]
-    assert (first["validation_loss"], first["validation_accuracy"]) == evaluate(
-        trace.graph, digits.validation
-    )
-
-
 def test_a_ladder_that_crashes_again_and_again_ends_the_same(small, tmp_path, monkeypatch):
     """In the trunk, between rungs and inside them; finished rungs are not trained again."""
     folder = tmp_path / "run"
@@ -167,15 +151,10 @@ def test_a_missed_rung_is_named_and_the_others_are_not(family):
         missed.check()
 
 
-def test_inherited_weights_reach_every_rung(tmp_path, digits):
-    """Before its first epoch a rung computes what the trunk did when it passed."""
-    from edgegrow.ladder import LadderGrowth
-    from edgegrow.listener import Silent
-    from edgegrow.run import RunFolder
-    from edgegrow.setting import Setting
-    from edgegrow.training import evaluate
-
-    wanted = config("macs=1500,2k", **{"grow.weights": "inherited"})
+@pytest.mark.parametrize("weights", ["fresh", "inherited"])
+def test_every_rung_is_trained_on_from_the_weights_that_growth_passed_with(weights, tmp_path, digits):
+    """Those of a plain growth's last step, whichever they are."""
+    wanted = config("macs=1500,2k", **{"grow.weights": weights})
     setting = Setting(next(iter(wanted.rungs().values())), Silent())
     folder = RunFolder.create(tmp_path / "run", wanted, {})
     folder.record("start", {"fingerprint": setting.data.fingerprint})
@@ -183,10 +162,12 @@ def test_inherited_weights_reach_every_rung(tmp_path, digits):
     passed = {event["name"]: event for event in folder.history("rung")}
     assert len(passed) == 2
     for name in passed:
-        rung = RunFolder(tmp_path / "run" / "rungs" / name)
-        trace = rung.load_checkpoint().build(setting.fresh())
+        checkpoint = RunFolder(tmp_path / "run" / "rungs" / name).load_checkpoint()
+        trace = checkpoint.build(setting.fresh())
         won = [event for event in folder.history("growth") if event["widths"] == trace.widths()][-1]
         assert evaluate(trace.graph, digits.validation)[0] == pytest.approx(won["validation_loss"])
+        assert checkpoint.progress.fresh == (weights == "fresh")
+        assert (checkpoint.progress.grown, checkpoint.progress.anneal_total) == (True, 0)
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -213,8 +194,6 @@ def test_what_a_ladder_is_not(finished, family, run_cli, tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on(run_cli, tmp_path, monkeypatch):
-    from edgegrow.growth.stretch import Trainer
-
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
