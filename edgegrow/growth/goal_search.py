@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, sqrt
 
 CLOSE = 1.15
 """Ratio of the smallest network that reaches the goal to the largest that does not, where the search ends."""
@@ -33,6 +33,9 @@ _EARLY = 0.7
 _PRIOR = (0.03 / 0.15) ** 2
 """Variance of the logarithm of an error between seeds, over that of a slope around what short trainings
 say."""
+
+_ASTRAY = 3
+"""Trainings in a row on the same side of the goal after which the line misleads, and the bracket is halved."""
 
 _LEAST_ERROR = 1e-4
 """What no error is taken to be below: its logarithm would say too much."""
@@ -122,6 +125,8 @@ def next_size(
         return largest if largest is not None and size * _EDGE >= largest else size
     below = bracket.reached / _STEP
     if bracket.missed is not None:
+        if len({one.accuracy >= goal for one in tries[-_ASTRAY:]}) == 1:
+            predicted = sqrt(bracket.missed * bracket.reached)
         return min(max(predicted, bracket.missed * _STEP), below)
     size = min(max(predicted, bracket.reached / _FARTHEST), below)
     return smallest if size <= smallest * _EDGE else size
