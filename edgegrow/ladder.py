@@ -34,8 +34,9 @@ COST_BOUND = 2.0
 RUNGS = "rungs"
 """Folder of the rungs' runs, in that of the ladder."""
 
-_STRIDE = 1.5
-"""Ratio of costs that one growth step takes at most: rungs further apart are grown to in several."""
+_STRIDE = 2.0
+"""Ratio of costs that one growth step takes at most: rungs further apart are grown to in several. What each
+step takes is missing from the rungs' own training."""
 
 _SCARCE = 0.5
 """Share of its epochs below which a rung's training is warned about."""

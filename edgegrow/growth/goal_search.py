@@ -35,7 +35,7 @@ _PRIOR = (0.03 / 0.15) ** 2
 say."""
 
 _ASTRAY = 3
-"""Trainings in a row on the same side of the goal after which the line misleads, and the bracket is halved."""
+"""Trainings in a row on one side of the goal after which the line misleads, and the bracket is halved."""
 
 _LEAST_ERROR = 1e-4
 """What no error is taken to be below: its logarithm would say too much."""
