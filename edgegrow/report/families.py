@@ -14,19 +14,21 @@ from edgegrow.report.terminal import BUDGETED, measurement_text, new_table, used
 from edgegrow.result import Try
 from edgegrow.units import format_quantity
 
+_ACCURACIES = {"float": "float_accuracy", "int8": "accuracy"}
+"""Kind of network -> the figure of its profile; the evidence is the same for all rungs of a target."""
+
 
 def ladder_table(family: Family) -> RenderableType:
     """One line for every rung and metric: what was asked for and delivered, how accurate, at what cost."""
-    columns = (
-        "<rung", "<metric", "budget", "delivered", "used", "<evidence", "float", "<evidence", "int8",
-        "<evidence", "training MACs",
-    )  # fmt: skip
-    table = new_table("ladder", *columns)
+    first = next(iter(next(iter(family.rungs.values())).profiles.values()))
+    accuracies = [f"{kind}\n{_evidence(first.find(metric))}" for kind, metric in _ACCURACIES.items()]
+    columns = ("<rung", "<metric", "budget", "delivered", "used", "<evidence", *accuracies, "training MACs")
+    table = new_table("ladder: budgets, and accuracy on test samples", *columns)
     own = family.training()["rungs_macs_trained"]
     for name, run in family.rungs.items():
         profile = next(iter(run.profiles.values()))
-        accuracies = [profile.find("float_accuracy"), profile.find("accuracy")]
-        once = [name, *(cell for found in accuracies for cell in _accuracy(found)), f"{own[name]:.3g}"]
+        found = [profile.find(metric) for metric in _ACCURACIES.values()]
+        once = [name, *(measurement_text(one) if one else "-" for one in found), f"{own[name]:.3g}"]
         for metric, measured in run.delivered().items():
             limit = run.config.budget.limits[metric]
             table.add_row(
@@ -42,8 +44,8 @@ def ladder_table(family: Family) -> RenderableType:
     return table
 
 
-def _accuracy(found: Measurement | None) -> tuple[str, str]:
-    return (measurement_text(found), found.evidence) if found is not None else ("-", "")
+def _evidence(found: Measurement | None) -> str:
+    return found.evidence if found is not None else ""
 
 
 def ladder_footer(family: Family) -> str:
