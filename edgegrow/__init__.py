@@ -5,18 +5,31 @@ __version__ = "0.1.0"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgegrow.api import Run, export, grow, open_run, resume
-    from edgegrow.config import Budget, RunConfig, resolve_config
+    from edgegrow.api import (
+        Family,
+        Run,
+        export,
+        grow,
+        grow_ladder,
+        open_ladder,
+        open_run,
+        resume,
+        resume_ladder,
+    )
+    from edgegrow.budget import Budget, Goal, Ladder
+    from edgegrow.config import RunConfig, resolve_config
     from edgegrow.measuring import measure_artifact
     from edgegrow.targets import Target, load_target
 
 __all__ = [
-    "Budget", "Run", "RunConfig", "Target",
-    "export", "grow", "load_target", "measure_artifact", "open_run", "resolve_config", "resume",
+    "Budget", "Family", "Goal", "Ladder", "Run", "RunConfig", "Target",
+    "export", "grow", "grow_ladder", "load_target", "measure_artifact", "open_ladder", "open_run",
+    "resolve_config", "resume", "resume_ladder",
 ]  # fmt: skip
 
 _HOMES = {
-    "Budget": "config", "RunConfig": "config", "resolve_config": "config",
+    "Budget": "budget", "Goal": "budget", "Ladder": "budget",
+    "RunConfig": "config", "resolve_config": "config",
     "Target": "targets", "load_target": "targets", "measure_artifact": "measuring",
 }  # fmt: skip
 

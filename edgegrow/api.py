@@ -11,8 +11,11 @@ from edgegrow.config import RunConfig
 from edgegrow.delivery import Delivery, formats_of
 from edgegrow.deploy.c_cmsis import find_kernels
 from edgegrow.errors import InputError
+from edgegrow.family import Family
+from edgegrow.goal import GoalSearch
+from edgegrow.ladder import RUNGS, LadderGrowth
 from edgegrow.listener import Listener, Silent
-from edgegrow.result import Run, read_profiles
+from edgegrow.result import Run, open_run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
 from edgegrow.versions import versions
@@ -21,7 +24,8 @@ from edgegrow.versions import versions
 def grow(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Run:
     """Grow a network under a budget, write its artifacts, and measure them.
 
-    The artifacts are within the budget if `Run.check_budget` has nothing to raise.
+    The artifacts are within the budget, and the network reaches the goal where there is one, if `Run.check`
+    has nothing to raise.
 
     Parameters
     ----------
@@ -37,15 +41,52 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     InputError
         If something that was asked for cannot be; nothing has been trained then.
     """
+    if config.ladder is not None:
+        raise InputError("ladder: it is no single run: use grow_ladder")
     listener = listener or Silent()
     setting = Setting(config, listener)
-    config = config.model_copy(update={"train": setting.train_config})
     assert setting.seed  # planted now: an impossible budget leaves no folder
+    return _complete(setting, _new_run(config, setting, out))
+
+
+def grow_ladder(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Family:
+    """Grow once through all rungs of a ladder; train, write and measure a network for each.
+
+    Every rung's run is in ``rungs`` of the run folder. All budgets are kept if `Family.check` has
+    nothing to raise.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What is wanted; its ``ladder`` is there.
+    out, listener
+        As of `grow`.
+
+    Raises
+    ------
+    InputError
+        If something that was asked for cannot be; nothing has been trained then.
+    """
+    if config.ladder is None:
+        raise InputError("ladder: none given: use grow for a single network")
+    listener = listener or Silent()
+    setting = Setting(list(config.rungs().values())[-1], listener)
+    ladder = LadderGrowth(config.model_copy(update={"train": setting.train_config}), setting)
+    ladder.check_possible()
+    return ladder.complete(_new_run(config, setting, out))
+
+
+def _new_run(config: RunConfig, setting: Setting, out: Path | None) -> RunFolder:
+    config = config.model_copy(update={"train": setting.train_config})
     out = out or new_folder(config)
     folder = RunFolder.create(out, config, versions())
-    listener.say(f"run folder: {out}")
+    setting.listener.say(f"run folder: {out}")
     folder.record("start", {"data": setting.data.origin, "fingerprint": setting.data.fingerprint})
-    return setting.complete(folder)
+    return folder
+
+
+def _complete(setting: Setting, folder: RunFolder) -> Run:
+    return setting.complete(folder) if setting.config.goal is None else GoalSearch(setting).complete(folder)
 
 
 def new_folder(config: RunConfig) -> Path:
@@ -67,10 +108,74 @@ def resume(path: Path, listener: Listener | None = None) -> Run:
     folder = RunFolder.open(path)
     if any(folder.history("done")):
         return open_run(path)
-    config = folder.config()
+    config = _single(folder)
+    for start in folder.history("start"):
+        whole = path / start.get("trunk", ".")
+        if whole != path and (whole / "config.toml").exists():
+            raise InputError(f"{path}: it is part of a larger run: go on with --resume {whole.resolve()}")
     setting = Setting(config, listener or Silent())
     setting.check_data(folder)
-    return setting.complete(folder)
+    return _complete(setting, folder)
+
+
+def resume_ladder(path: Path, listener: Listener | None = None) -> Family:
+    """Continue an interrupted ladder; it ends as if it had never stopped.
+
+    A ladder that has finished is read back.
+
+    Raises
+    ------
+    InputError
+        If the folder is no ladder's, a newest checkpoint is damaged, or the data has changed.
+    """
+    folder = RunFolder.open(path)
+    if any(folder.history("done")):
+        return open_ladder(path)
+    config = _laddered(folder)
+    setting = Setting(list(config.rungs().values())[-1], listener or Silent())
+    setting.check_data(folder)
+    return LadderGrowth(config, setting).complete(folder)
+
+
+def open_ladder(path: Path) -> Family:
+    """Read a finished ladder back.
+
+    Raises
+    ------
+    InputError
+        If the folder is no ladder's, or it has not finished.
+    """
+    folder = RunFolder.open(path)
+    config = _laddered(folder)
+    if not any(folder.history("done")):
+        raise InputError(f"{path}: the ladder has not finished: continue it with --resume {path}")
+    return Family(folder, config, {name: open_run(path / RUNGS / name) for name in config.rungs()})
+
+
+def is_ladder(path: Path) -> bool:
+    """Tell whether a run folder is a ladder's.
+
+    Raises
+    ------
+    InputError
+        If it is no run folder.
+    """
+    return RunFolder.open(path).config().ladder is not None
+
+
+def _single(folder: RunFolder) -> RunConfig:
+    config = folder.config()
+    if config.ladder is not None:
+        rung = folder.path / RUNGS / next(iter(config.rungs()))
+        raise InputError(f"{folder.path}: it is a ladder, of several runs: name one of them, e.g. {rung}")
+    return config
+
+
+def _laddered(folder: RunFolder) -> RunConfig:
+    config = folder.config()
+    if config.ladder is None:
+        raise InputError(f"{folder.path}: it is a single run, no ladder")
+    return config
 
 
 def export(
@@ -100,7 +205,7 @@ def export(
     """
     library = find_kernels(kernels)
     folder = RunFolder.open(path)
-    config = folder.config()
+    config = _single(folder)
     listener = listener or Silent()
     setting = Setting(config, listener)
     chosen = formats or formats_of(setting.target)
@@ -119,23 +224,3 @@ def export(
     except OSError as error:
         raise InputError(f"{destination}: cannot make the folder: {error.strerror}") from error
     return setting.deliver(setting.finisher(trace, checkpoint), destination, chosen, library)
-
-
-def open_run(path: Path) -> Run:
-    """Read a finished run back.
-
-    Raises
-    ------
-    InputError
-        If the folder is no run, or the run has not finished.
-    """
-    folder = RunFolder.open(path)
-    config = folder.config()
-    if not any(folder.history("done")):
-        raise InputError(f"{path}: the run has not finished: continue it with --resume {path}")
-    run = Run(folder, config, read_profiles(folder))
-    missing = set(config.budget.limits) - set(run.delivered())
-    if missing:
-        what = ", ".join(sorted(missing))
-        raise InputError(f"{path}: its profile.json has no figure for {what}: put the file back")
-    return run

@@ -20,7 +20,7 @@ from edgegrow.errors import EdgegrowError, InputError
 from edgegrow.output import emit, emit_table
 
 if TYPE_CHECKING:
-    from edgegrow.api import Run
+    from edgegrow.api import Family, Run
     from edgegrow.listener import Listener
 
 _INTERRUPTED = 130
@@ -56,6 +56,13 @@ def grow(
     ] = None,
     target: Annotated[str | None, typer.Option(help="A target's name, or a file of one.")] = None,
     budget: Annotated[str | None, typer.Option(help="Limits: macs=250k,params=8k,flash=32kB.")] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(help="A network for each of several budgets: latency=5ms,10ms,20ms or macs=15k,30k."),
+    ] = None,
+    goal: Annotated[
+        str | None, typer.Option(help="The smallest network that reaches it within the budget: accuracy=90%.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random.")] = None,
     epochs: Annotated[
@@ -77,7 +84,8 @@ def grow(
     verbose: VerboseOption = False,
 ) -> None:
     """Grow a network under a budget; write, measure and report its artifacts."""
-    from edgegrow.config import Budget, resolve_config
+    from edgegrow.budget import Budget, Goal, Ladder
+    from edgegrow.config import resolve_config
 
     values = {
         "data.name": data,
@@ -85,6 +93,8 @@ def grow(
         "net.name": net,
         "target": target,
         "budget": Budget.parse(budget).limits if budget is not None else None,
+        "ladder": Ladder.parse(ladder).model_dump() if ladder is not None else None,
+        "goal": Goal.parse(goal).model_dump() if goal is not None else None,
         "seed": seed,
         "train.epochs": epochs,
         "grow.moves": [kind.strip() for kind in moves.split(",")] if moves is not None else None,
@@ -99,16 +109,25 @@ def grow(
     from edgegrow import api
 
     folder = resume or out or api.new_folder(resolved)
+    several = api.is_ladder(resume) if resume else resolved.ladder is not None
+    run: Run | Family
     try:
         with _listening(quiet, verbose) as listener:
-            run = api.resume(folder, listener) if resume else api.grow(resolved, folder, listener)
+            if several:
+                run = (
+                    api.resume_ladder(folder, listener)
+                    if resume
+                    else api.grow_ladder(resolved, folder, listener)
+                )
+            else:
+                run = api.resume(folder, listener) if resume else api.grow(resolved, folder, listener)
     except KeyboardInterrupt:
         kept = (folder / "config.toml").exists()
         note = f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
         typer.echo(f"interrupted{note}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
-    _show_run(run, as_json)
-    run.check_budget()
+    _show(run, as_json)
+    run.check()
 
 
 @app.command()
@@ -190,10 +209,11 @@ def report(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the budget.")] = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Show what a run delivered."""
+    """Show what a run delivered, or all of a ladder's runs."""
     from edgegrow import api
 
-    _show_run(api.open_run(run), as_json, quiet, verbose)
+    found = api.open_ladder(run) if api.is_ladder(run) else api.open_run(run)
+    _show(found, as_json, quiet, verbose)
 
 
 @app.command()
@@ -314,7 +334,27 @@ def _listening(quiet: bool, verbose: bool) -> Iterator[Listener]:
         yield listener
 
 
-def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+def _show(run: Run | Family, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
+    from edgegrow.family import Family
+
+    if as_json:
+        _print_json(run.to_json())
+    elif isinstance(run, Family):
+        _show_family(run, quiet)
+    else:
+        _show_run(run, quiet, verbose)
+
+
+def _show_family(family: Family, quiet: bool) -> None:
+    from edgegrow.report.families import ladder_footer, ladder_table
+
+    emit_table(ladder_table(family))
+    if not quiet:
+        emit(ladder_footer(family))
+
+
+def _show_run(run: Run, quiet: bool = False, verbose: bool = False) -> None:
+    from edgegrow.report.families import tries_table
     from edgegrow.report.gains import agreement
     from edgegrow.report.terminal import (
         artifacts_table,
@@ -325,16 +365,16 @@ def _show_run(run: Run, as_json: bool, quiet: bool = False, verbose: bool = Fals
         network_table,
     )
 
-    if as_json:
-        _print_json(run.to_json())
-        return
     if quiet:
         emit_table(budget_table(run.config.budget, run.delivered()))
         return
     if verbose:
         emit_table(epochs_table(list(run.folder.history("epoch"))))
     growth = list(run.folder.history("growth"))
-    emit_table(growth_table(growth))
+    if growth:  # a rung has none of its own
+        emit_table(growth_table(growth))
+    if (search := run.search()) is not None:
+        emit_table(tries_table(search, run.tries()))
     if (agreed := agreement(growth)) is not None:
         emit(f"{agreed}\n")
     emit_table(network_table(next(iter(run.profiles.values()))))

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 import tomli_w
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
@@ -19,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
+from edgegrow.budget import Budget, Frozen, Goal, Ladder
 from edgegrow.errors import InputError
-from edgegrow.units import UNITS, parse_quantity
+from edgegrow.units import quantity_name
 
 LONGEST_GROWTH = 0.5
 """Share of all training that the tries of all growth steps may take, one a step; the rest is for the final
@@ -30,72 +29,21 @@ Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "widen"
 """Kinds of moves, as `edgegrow.growth.moves` knows them."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
-
-
-class Budget(_Frozen):
-    """Upper bounds that the delivered network keeps; at least one.
-
-    Attributes
-    ----------
-    macs, params : float, optional
-        Multiply-accumulates of one inference; weights and biases as deployed (batch norms folded).
-    latency_ms, energy_mj : float, optional
-        Of one inference, on the target.
-    ram_bytes, flash_bytes : float, optional
-        Working memory, and the artifact's size.
-    """
-
-    macs: float | None = Field(None, gt=0)
-    params: float | None = Field(None, gt=0)
-    latency_ms: float | None = Field(None, gt=0)
-    energy_mj: float | None = Field(None, gt=0)
-    ram_bytes: float | None = Field(None, gt=0)
-    flash_bytes: float | None = Field(None, gt=0)
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """The bounds that are set, ``{metric: value}``."""
-        return self.model_dump(exclude_none=True)
-
-    @classmethod
-    def parse(cls, text: str) -> Budget:
-        """Read ``latency=20ms,ram=64kB,...``.
-
-        Raises
-        ------
-        InputError
-            For an unknown key, a wrong unit, a key given twice, or nothing at all.
-        """
-        limits: dict[str, float] = {}
-        for item in text.split(","):
-            key, equals, value = item.partition("=")
-            key = key.strip()
-            if not equals or key not in UNITS:
-                raise InputError(f"budget '{item.strip()}': write key=value with a key of {', '.join(UNITS)}")
-            metric = UNITS[key][0]
-            if metric in limits:
-                raise InputError(f"budget '{text}': {key} is given twice: give it once")
-            limits[metric] = parse_quantity(key, value)
-        return cls(**limits)
-
-
-class DataConfig(_Frozen):
+class DataConfig(Frozen):
     """Where the samples come from: a built-in name, a folder, a ``.npz`` file or ``module:function``."""
 
     name: str = "digits"
     dir: str | None = None
 
 
-class NetConfig(_Frozen):
+class NetConfig(Frozen):
     """The seed network: a built-in name or ``module:function``; ``widths`` fixes its size at the start."""
 
     name: str = "dscnn"
     widths: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """How the network is trained.
 
     Attributes
@@ -122,7 +70,7 @@ class TrainConfig(_Frozen):
     threads: int = Field(1, ge=1, le=256)
 
 
-class GrowConfig(_Frozen):
+class GrowConfig(Frozen):
     """How the network is grown.
 
     Attributes
@@ -178,7 +126,7 @@ class GrowConfig(_Frozen):
         return self
 
 
-class QuantizeConfig(_Frozen):
+class QuantizeConfig(Frozen):
     """How the trained network is quantized.
 
     Attributes
@@ -194,17 +142,29 @@ class QuantizeConfig(_Frozen):
     qat_epochs: int = Field(0, ge=0, le=10_000)
 
 
-class MeasureConfig(_Frozen):
+class MeasureConfig(Frozen):
     """How long the artifacts are timed: at least so many iterations and seconds."""
 
     iterations: int = Field(50, ge=50)
     seconds: float = Field(1.0, ge=1.0, le=600)
 
 
-class RunConfig(_Frozen):
-    """Everything that decides a run."""
+class RunConfig(Frozen):
+    """Everything that decides a run.
+
+    Attributes
+    ----------
+    budget : Budget
+        With a ladder, what bounds every rung beside its own bound; with a goal, what bounds the search.
+    ladder : Ladder, optional
+        Several networks are wanted, one for each of its rungs.
+    goal : Goal, optional
+        The smallest network is wanted that reaches it.
+    """
 
     budget: Budget
+    ladder: Ladder | None = None
+    goal: Goal | None = None
     data: DataConfig = DataConfig()
     net: NetConfig = NetConfig()
     target: str = "host"
@@ -213,6 +173,36 @@ class RunConfig(_Frozen):
     grow: GrowConfig = GrowConfig()
     quantize: QuantizeConfig = QuantizeConfig()
     measure: MeasureConfig = MeasureConfig()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> RunConfig:
+        if self.ladder is None:
+            if not self.budget.limits:
+                what = "the search for a goal is bounded by one" if self.goal else "state one"
+                raise ValueError(f"budget: none given: {what}, e.g. --budget macs=250k")
+        elif self.goal is not None:
+            raise ValueError("ladder and goal: a run has one of them: leave the other out")
+        elif self.ladder.metric in self.budget.limits:
+            raise ValueError(
+                f"budget {self.ladder.metric}: the ladder's rungs bound it: leave it out of the budget"
+            )
+        if self.goal is not None and self.grow.weights != "fresh":
+            raise ValueError(
+                "goal: networks of the sizes that it tries have no weights to inherit: leave grow.weights at "
+                "fresh"
+            )
+        return self
+
+    def rungs(self) -> dict[str, RunConfig]:
+        """Return the configuration of every rung's own run, ``{name: configuration}``, the smallest first."""
+        assert self.ladder is not None
+        metric = self.ladder.metric
+        return {
+            quantity_name(metric, rung): self.model_copy(
+                update={"ladder": None, "budget": self.budget.model_copy(update={metric: rung})}
+            )
+            for rung in self.ladder.rungs
+        }
 
 
 def resolve_config(
@@ -238,6 +228,10 @@ def resolve_config(
     tree.pop("versions", None)  # written beside the configuration for the record, not part of it
     if isinstance(budget := tree.get("budget"), str):
         tree["budget"] = Budget.parse(budget).limits
+    if isinstance(ladder := tree.get("ladder"), str):
+        tree["ladder"] = Ladder.parse(ladder).model_dump()
+    if isinstance(goal := tree.get("goal"), str):
+        tree["goal"] = Goal.parse(goal).model_dump()
     for key, value in (values or {}).items():
         if value is not None:
             _put(tree, key, value)
@@ -250,8 +244,7 @@ def resolve_config(
         except tomllib.TOMLDecodeError:
             value = text  # a bare word: a string without its quotes
         _put(tree, key.strip(), value)
-    if not tree.get("budget"):
-        raise InputError("budget: none given: state one, e.g. --budget macs=250k")
+    tree.setdefault("budget", {})
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
@@ -287,6 +280,8 @@ def _first_problem(error: ValidationError) -> str:
     """Pydantic's report in one line: the key, what is wrong, what was given."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
+    if not key:  # of the whole: its message says which
+        return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"configuration: unknown key '{key}': see config.toml of a run for the keys"
     given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"

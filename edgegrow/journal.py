@@ -34,6 +34,20 @@ class Journal:
                 f"quantization-aware training: {values['epochs']} epochs; quantized without, validation "
                 f"{100 * values['validation_accuracy']:.2f} %, loss {values['validation_loss']:.4f}"
             )
+        elif event == "rung":
+            widths = " ".join(map(str, values["widths"].values()))
+            self.listener.say(f"rung {values['name']}: grown to {values['macs']:,} MACs, widths {widths}")
+        elif event == "snapshot":
+            self.listener.say(
+                f"snapshot of {values['macs']:,} MACs: {100 * values['validation_accuracy']:.2f} % of "
+                "validation samples after a short training"
+            )
+        elif event == "try":
+            verdict = "reaches" if values["reached"] else "does not reach"
+            self.listener.say(
+                f"try {values['name']}: trained, {100 * values['validation_accuracy']:.2f} % of validation "
+                f"samples: {verdict} the goal"
+            )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
             tried = ", ".join(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from math import floor
 from pathlib import Path
 from typing import Any
 
 from edgegrow.config import RunConfig
-from edgegrow.errors import BudgetError
+from edgegrow.errors import BudgetError, InputError
 from edgegrow.measure.protocol import Measurement, Profile
 from edgegrow.run import RunFolder
 from edgegrow.units import format_budget, format_quantity
@@ -58,6 +59,43 @@ def _profile_file(folder: RunFolder, item: str | None = None) -> Path:
 
 
 @dataclass(frozen=True)
+class Try:
+    """A network that was trained for all epochs in search of a goal.
+
+    Attributes
+    ----------
+    name : str
+        Of its folder in ``tries``.
+    snapshot : int
+        Growth steps that had been taken to it; it is narrower than that where growth took a larger step.
+    macs : int
+        Multiply-accumulates of one inference.
+    validation_accuracy : float
+        Of the float network, 0 to 1.
+    reached : bool
+        Whether that is the goal.
+    macs_trained : float
+        Multiply-accumulates of its training.
+    """
+
+    name: str
+    snapshot: int
+    macs: int
+    validation_accuracy: float
+    reached: bool
+    macs_trained: float
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> Try:
+        """Read it back from a run's history."""
+        return cls(**{field.name: event[field.name] for field in fields(cls)})
+
+    def to_event(self) -> dict[str, Any]:
+        """Return it as a run's history keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Run:
     """A finished run.
 
@@ -93,18 +131,42 @@ class Run:
         done = list(self.folder.history("done"))[-1]
         return {key: float(done[key]) for key in ("macs_trained", "epochs_of_final_network")}
 
+    def tries(self) -> list[Try]:
+        """Return the networks that were trained in search of a goal, in order; none without a goal."""
+        return [Try.of_event(event) for event in self.folder.history("try")]
+
+    def search(self) -> dict[str, Any] | None:
+        """Return how the search for the goal ended; None without a goal.
+
+        Returns
+        -------
+        dict
+            ``accuracy``, the goal; ``reached``, whether any try has it; ``try``, the name of that which was
+            delivered; ``validation_accuracy`` of that; ``trunk_macs_trained``, what growing took.
+        """
+        found = list(self.folder.history("goal"))
+        return {key: value for key, value in found[-1].items() if key != "event"} if found else None
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
+        search = self.search()
+        goal = {**search, "tries": [asdict(one) for one in self.tries()]} if search else None
         return {
             "folder": str(self.folder.path),
             "budget": self.config.budget.limits,
             "delivered": self.costs(),
             "training": self.training(),
+            **({"goal": goal} if goal else {}),
             "profiles": {
                 item: profile.model_dump(mode="json", by_alias=True)
                 for item, profile in self.profiles.items()
             },
         }
+
+    def check(self) -> None:
+        """Raise a BudgetError where anything that was asked for was not kept: the budget, or the goal."""
+        self.check_budget()
+        self.check_goal()
 
     def check_budget(self) -> None:
         """Compare what the run delivered with what it was asked for.
@@ -125,7 +187,47 @@ class Run:
             kept = {metric: max(limit, costs[metric]) for metric, limit in limits.items()}
             raise BudgetError(f"{'; '.join(missed)}: the nearest budget that it keeps: {format_budget(kept)}")
 
+    def check_goal(self) -> None:
+        """Tell whether the goal was reached, where there was one.
+
+        Raises
+        ------
+        BudgetError
+            If not: by how much it was missed, and the nearest goal that the network reaches.
+        """
+        search = self.search()
+        if search is None or search["reached"]:
+            return
+        goal, nearest = search["accuracy"], floor(1e4 * search["validation_accuracy"]) / 100
+        raise BudgetError(
+            f"goal accuracy={100 * goal:g}%: missed by {100 * goal - nearest:.2f} points: the most accurate "
+            f"network within the budget reaches {nearest:.2f} % of validation samples: raise the budget, or "
+            f"lower the goal to accuracy={nearest:.2f}%"
+        )
+
 
 def _worst(profile: Profile, metric: str) -> Measurement | None:
     """Find the figure that a promise is measured by: the greatest of all inferences, where they differ."""
     return profile.find(metric, "max") or profile.find(metric)
+
+
+def open_run(path: Path) -> Run:
+    """Read a finished run back.
+
+    Raises
+    ------
+    InputError
+        If the folder is no run, or the run has not finished.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config()
+    if config.ladder is not None:
+        raise InputError(f"{path}: it is a ladder, of several runs: open it as one, or name one of its rungs")
+    if not any(folder.history("done")):
+        raise InputError(f"{path}: the run has not finished: continue it with --resume {path}")
+    run = Run(folder, config, read_profiles(folder))
+    missing = set(config.budget.limits) - set(run.delivered())
+    if missing:
+        what = ", ".join(sorted(missing))
+        raise InputError(f"{path}: its profile.json has no figure for {what}: put the file back")
+    return run

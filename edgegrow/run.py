@@ -39,6 +39,16 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
         "won_back": _NUMBER, "fresh": bool,
     },
+    "rung": {"name": str, "macs": int, "macs_trained": _NUMBER},
+    "snapshot": {
+        "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
+        "validation_accuracy": _NUMBER,
+    },
+    "try": {
+        "name": str, "snapshot": int, "macs": int, "validation_accuracy": _NUMBER, "reached": bool,
+        "macs_trained": _NUMBER,
+    },
+    "goal": {"accuracy": _NUMBER, "reached": bool, "try": str},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip

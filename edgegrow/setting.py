@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -59,16 +60,7 @@ class Setting:
     def __init__(self, config: RunConfig, listener: Listener) -> None:
         self.config, self.listener = config, listener
         self.target = load_target(config.target)
-        self.limits = config.budget.limits
-        if self.target.kind == "mcu":
-            check_predictable(self.limits, self.target.board())
-            self.limits = _with_memory(self.limits, self.target)
-        elif self.target.name == "host":
-            check_predicted(self.limits, self.target.name)
-        else:
-            raise InputError(
-                f"target {self.target.name}: networks cannot be grown for it yet: use host or an mcu"
-            )
+        self.limits = _limits(config, self.target)
         self.net = load_net(config.net.name)
         self.data: Dataset = load_dataset(
             config.data.name, Path(config.data.dir) if config.data.dir else None
@@ -86,6 +78,16 @@ class Setting:
             steps = max(1, len(self.data.train) // config.train.batch_size)
             epochs = float(max(_LEAST_EPOCHS, -(-_LEAST_STEPS // steps)))
             self.train_config = config.train.model_copy(update={"epochs": epochs})
+
+    def of(self, config: RunConfig) -> Setting:
+        """Return the setting of a run that differs in its limits, or in how it grows, alone.
+
+        Data and cost models are shared; the limits are of the same metrics.
+        """
+        other = copy(self)
+        other.__dict__.pop("seed", None)
+        other.config, other.limits = config, _limits(config, self.target)
+        return other
 
     @cached_property
     def costs(self) -> CostModel:
@@ -149,33 +151,50 @@ class Setting:
                     "put the samples back, or grow anew"
                 )
 
-    def complete(self, folder: RunFolder) -> Run:
-        """Grow from wherever the folder's newest checkpoint stands, then deliver and measure."""
-        config = self.config
-        journal = Journal(folder, self.listener)
+    def grower(self, folder: RunFolder) -> tuple[Grower, Progress]:
+        """Take a growth up where the folder's newest checkpoint has left it; what came after is forgotten."""
         checkpoint = folder.load_checkpoint()
         grower = Grower(
-            self.seed if checkpoint is None else checkpoint.build(self.seed),
+            self.seed if checkpoint is None else checkpoint.build(self.fresh()),
             self.data,
             self.pricing,
             self.limits,
             self.train_config,
-            config.grow,
-            config.seed,
-            journal,
+            self.config.grow,
+            self.config.seed,
+            Journal(folder, self.listener),
             self.example.widths(),
         )
-        progress = Progress()
-        if checkpoint is not None:
-            checkpoint.restore_optimizer(grower.trace.graph, grower.optimizer)
-            folder.rewind(checkpoint)
-            progress = checkpoint.progress
+        if checkpoint is None:
+            return grower, Progress()
+        checkpoint.restore_optimizer(grower.trace.graph, grower.optimizer)
+        folder.rewind(checkpoint)
+        return grower, checkpoint.progress
+
+    def complete(self, folder: RunFolder, anneal_steps: int | None = None) -> Run:
+        """Grow from wherever the folder's newest checkpoint stands, then deliver and measure.
+
+        Parameters
+        ----------
+        folder : RunFolder
+        anneal_steps : int, optional
+            Optimiser steps at the final size, where that is not left to the grower.
+        """
+        checkpoint = folder.load_checkpoint()
+        grower, progress = self.grower(folder)
+        if anneal_steps is not None and progress.anneal_total == 0:
+            grower.begin_anneal(progress, anneal_steps)
         grower.run(progress)
         finisher = self.finisher(grower.trace, checkpoint)
-        finisher.run(progress, grower.trainer, journal)
+        finisher.run(progress, grower.trainer, Journal(folder, self.listener))
         delivery = self.deliver(finisher, folder.path, formats_of(self.target))
         profiles = profile_delivery(
-            delivery, self.data, self.target, config.measure, config.train.threads, self.listener
+            delivery,
+            self.data,
+            self.target,
+            self.config.measure,
+            self.config.train.threads,
+            self.listener,
         )
         write_profiles(folder, profiles)
         run = Run(folder, self.config, profiles)
@@ -203,6 +222,18 @@ class Setting:
         """Write the artifacts of a quantized network; see `edgegrow.delivery.deliver`."""
         graph = finisher.network.graph()
         return deliver(finisher.trace, graph, folder, formats, self.target, library, finisher.taken)
+
+
+def _limits(config: RunConfig, target: Target) -> dict[str, float]:
+    """Return what a run keeps; an InputError where the target has no figure for it."""
+    limits = config.budget.limits
+    if target.kind == "mcu":
+        check_predictable(limits, target.board())
+        return _with_memory(limits, target)
+    if target.name != "host":
+        raise InputError(f"target {target.name}: networks cannot be grown for it yet: use host or an mcu")
+    check_predicted(limits, target.name)
+    return limits
 
 
 def _with_memory(limits: Mapping[str, float], target: Target) -> dict[str, float]:

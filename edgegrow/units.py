@@ -24,7 +24,7 @@ UNITS = {
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 
 
-def parse_quantity(key: str, text: str) -> float:
+def parse_quantity(key: str, text: str, of: str = "budget") -> float:
     """Read a budget's value in the unit that its metric's name carries.
 
     Parameters
@@ -48,12 +48,12 @@ def parse_quantity(key: str, text: str) -> float:
     known = ", ".join(unit or "none" for unit in units)
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise InputError(f"budget {key}={text}: not a positive number with a unit: write e.g. {example(key)}")
+        raise InputError(f"{of} {key}={text}: not a positive number with a unit: write e.g. {example(key)}")
     if match[2] not in units:
-        raise InputError(f"budget {key}={text}: unknown unit '{match[2]}': use one of: {known}")
+        raise InputError(f"{of} {key}={text}: unknown unit '{match[2]}': use one of: {known}")
     value = float(match[1]) * units[match[2]]
     if not 0 < value < 1e18:
-        raise InputError(f"budget {key}={text}: out of range: it must be more than 0")
+        raise InputError(f"{of} {key}={text}: out of range: it must be more than 0")
     return value
 
 
@@ -82,6 +82,19 @@ def _rounded_up(metric: str, value: float) -> str:
     digits = max(0, 3 - floor(log10(value)))
     exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_CEILING)
     return f"{exact:f}{unit}"
+
+
+def quantity_name(metric: str, value: float) -> str:
+    """Name a file after a bound, exactly.
+
+    Examples
+    --------
+    >>> quantity_name("macs", 15e3), quantity_name("latency_ms", 0.5), quantity_name("ram_bytes", 64e3)
+    ('macs-15000', 'latency-0.5ms', 'ram-64000B')
+    """
+    key = next(key for key, (known, _) in UNITS.items() if known == metric)
+    unit = {"latency": "ms", "energy": "mJ", "ram": "B", "flash": "B"}.get(key, "")
+    return f"{key}-{Decimal(repr(float(value))).normalize():f}{unit}"
 
 
 def format_quantity(metric: str, value: float) -> str:

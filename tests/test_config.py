@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgegrow.config import Budget, RunConfig, dump_config, resolve_config
+from edgegrow.budget import Budget, Goal, Ladder
+from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
-from edgegrow.units import UNITS, format_quantity, parse_quantity
+from edgegrow.units import UNITS, format_quantity, parse_quantity, quantity_name
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,45 @@ def test_wrong_budgets_are_named_in_one_line(text, message):
     with pytest.raises(InputError, match=message) as error:
         Budget.parse(text)
     assert "\n" not in str(error.value)
+
+
+def test_ladders_and_goals_as_people_write_them(tmp_path):
+    file = tmp_path / "wanted.toml"
+    file.write_text('ladder = "latency=20ms,500us,5ms"\nbudget = "flash=64kB"\n')
+    config = resolve_config(file)
+    assert {name: rung.budget.limits for name, rung in config.rungs().items()} == {
+        "latency-0.5ms": {"latency_ms": 0.5, "flash_bytes": 64e3},
+        "latency-5ms": {"latency_ms": 5.0, "flash_bytes": 64e3},
+        "latency-20ms": {"latency_ms": 20.0, "flash_bytes": 64e3},
+    }
+    file.write_text('goal = "accuracy=90%"\nbudget = "macs=60k"\n')
+    assert resolve_config(file).goal == Goal.parse("accuracy=0.9")
+    for wanted in (config, resolve_config(file)):
+        file.write_text(dump_config(wanted, {"python": "3"}))
+        assert resolve_config(file) == wanted
+
+
+@given(
+    st.sampled_from([metric for metric, _ in UNITS.values()]),
+    st.lists(st.floats(1e-3, 1e9), min_size=2, max_size=6, unique=True),
+)
+def test_distinct_rungs_have_distinct_names_in_ascending_order(metric, rungs):
+    ladder = Ladder(metric=metric, rungs=rungs)
+    assert list(ladder.rungs) == sorted(rungs)
+    names = list(RunConfig(budget=Budget(), ladder=ladder).rungs())
+    assert names == [quantity_name(metric, rung) for rung in sorted(rungs)]
+    assert len(set(names)) == len(rungs)
+    assert not any(set(name) & set("/ =") for name in names)
+
+
+@given(st.text(max_size=30), st.sampled_from([Ladder, Goal]))
+def test_no_text_breaks_the_parsers_of_ladders_and_goals(text, kind):
+    message = ""
+    try:
+        kind.parse(text)
+    except InputError as error:
+        message = str(error).replace(text, "")
+    assert "\n" not in message
 
 
 @given(st.text(max_size=30))

@@ -79,6 +79,8 @@ class Grower:
     ----------
     trace, optimizer
         The network as it is now, and its optimiser.
+    most_steps : int
+        Growth steps beyond those configured end here, even where a budget is left.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Grower:
         self.trace, self.data, self.pricing, self.limits = trace, data, pricing, dict(limits)
         self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
         self.epochs, self.proportions = train_config.epochs, dict(proportions or trace.widths())
+        self.most_steps = int(LONGEST_GROWTH / grow_config.interval)
         augment = train_config.augment
         self.batches = Batches(
             data.train,
@@ -132,6 +135,13 @@ class Grower:
         """
         if progress.grown:
             return
+        self.start(progress)
+        while self.take_step(progress):
+            pass
+        progress.grown = True
+
+    def start(self, progress: Progress) -> None:
+        """Train the seed network from wherever ``progress`` stands until growth steps can be taken."""
         self._recall(progress)
         if not progress.filter_norms:
             progress.filter_norms = filter_norms(self.trace)
@@ -140,18 +150,19 @@ class Grower:
         while progress.waited < self._wait:
             progress.waited = self._train_seed(progress).next_step
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-        while progress.growth_steps < self.config.steps or self._unfilled(progress):
-            self._grow(progress)
-            self.journal.checkpoint(progress, self.trace, self.optimizer)
-        progress.grown = True
+
+    def take_step(self, progress: Progress) -> bool:
+        """Take the next growth step, a checkpoint at its end; False where none is left to take."""
+        if progress.growth_steps >= self.config.steps and not self._unfilled(progress):
+            return False
+        self._grow(progress)
+        self.journal.checkpoint(progress, self.trace, self.optimizer)
+        return True
 
     def anneal(self, progress: Progress) -> None:
         """Train the grown network from wherever ``progress`` stands, the rate falling along a cosine to 0."""
         if progress.anneal_total == 0:
-            if self.config.weights == "fresh" and not progress.fresh:
-                initialise(self.trace, self.seed)
-            self.optimizer = self._new_optimizer(self.trace)
-            progress.anneal_total = self._anneal_length(progress)
+            self.begin_anneal(progress, self._anneal_length(progress))
         total = progress.anneal_total
         while progress.anneal_steps < total:
             progress.anneal_steps = self.trainer.train(
@@ -166,6 +177,13 @@ class Grower:
                 total,
             ).next_step
             self.journal.checkpoint(progress, self.trace, self.optimizer)
+
+    def begin_anneal(self, progress: Progress, steps: int) -> None:
+        """Decide how many optimiser steps `anneal` takes in all, and what from."""
+        if self.config.weights == "fresh" and not progress.fresh:
+            initialise(self.trace, self.seed)
+        self.optimizer = self._new_optimizer(self.trace)
+        progress.anneal_total = steps
 
     def costs(self, progress: Progress) -> CostModel:
         """Cost model of the network as deep as it is."""
@@ -197,7 +215,7 @@ class Grower:
 
     def _unfilled(self, progress: Progress) -> bool:
         """Whether a budget is left that a channel more would fit into: a step at most doubles a group."""
-        if (progress.growth_steps + 1) * self.config.interval > LONGEST_GROWTH:
+        if progress.growth_steps >= self.most_steps:
             return False
         costs, widths = self.costs(progress), self.trace.widths()
         if share(costs(self.trace.shapes(widths)), self.limits) >= _FILLED:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgegrow.config import Budget
+from edgegrow.budget import Budget
 from edgegrow.doctor import Check
 from edgegrow.measure.protocol import Identity, Measurement, Profile
 from edgegrow.targets import Target
@@ -34,7 +34,7 @@ _NAMES = {
 _COUNTED = ("macs", "params", "instructions", "cycles", "operators")
 
 
-_BUDGETED = {
+BUDGETED = {
     "macs": "MACs",
     "params": "parameters",
     "latency_ms": "latency",
@@ -64,7 +64,7 @@ def identity_text(identity: Identity) -> str:
     return ", ".join(part for part in (runtime, identity.kernels or "", compiler, threads) if part)
 
 
-def _table(title: str | None, *columns: str) -> Table:
+def new_table(title: str | None, *columns: str) -> Table:
     """Start a table; columns marked ``<`` are text, the others figures."""
     table = Table(title=title, title_justify="left")
     for column in columns:
@@ -76,7 +76,7 @@ def profile_table(profile: Profile, operators: bool = False) -> RenderableType:
     """Every figure of a profile, and what could not be had; on request those of each operator."""
     title = f"{profile.artifact.path} on {profile.target.name}"
     bands = any(m.error is not None for m in profile.measurements)
-    table = _table(title, "<figure", "value", *["error"] * bands, "<evidence", "<by")
+    table = new_table(title, "<figure", "value", *["error"] * bands, "<evidence", "<by")
     for m in profile.measurements:
         if ":" not in m.metric:
             # Of a C package flash is what the device holds, not a file.
@@ -98,7 +98,7 @@ def operators_table(profile: Profile) -> RenderableType:
     """List the counts of each operator, and their shares of the whole."""
     found = [m for m in profile.measurements if ":" in m.metric and m.aggregation != "max"]
     units = list(dict.fromkeys(m.unit for m in found))
-    table = _table("operators", "<operator", *(title for unit in units for title in (unit, "share")))
+    table = new_table("operators", "<operator", *(title for unit in units for title in (unit, "share")))
     rows: dict[str, list[str]] = {}
     for m in found:
         whole = profile.find(m.unit)
@@ -111,7 +111,7 @@ def operators_table(profile: Profile) -> RenderableType:
 
 def network_table(profile: Profile) -> RenderableType:
     """List what holds for the network whatever artifact it is in: the figures that no clock gave."""
-    table = _table("network", "<figure", "value", "<evidence", "<how")
+    table = new_table("network", "<figure", "value", "<evidence", "<how")
     for m in profile.measurements:
         if _of_network(m):
             how = " ".join(part for part in (identity_text(m.identity), m.method and f"({m.method})") if part)
@@ -123,7 +123,7 @@ def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
     """Set a run's artifacts side by side: what was measured of each."""
     first = next(iter(profiles.values()))
     files = (Path(profile.artifact.path).name for profile in profiles.values())
-    table = _table(f"artifacts, measured on {first.target.name}", "<figure", *files)
+    table = new_table(f"artifacts, measured on {first.target.name}", "<figure", *files)
     keys = dict.fromkeys(
         (m.metric, m.aggregation) for p in profiles.values() for m in p.measurements if not _of_network(m)
     )
@@ -152,29 +152,31 @@ def _of_network(measurement: Measurement) -> bool:
 
 def budget_table(budget: Budget, delivered: Mapping[str, Measurement]) -> RenderableType:
     """Compare what was asked for with what was delivered, ``{metric: measurement}``."""
-    table = _table("budget", "<metric", "budget", "delivered", "used", "<evidence")
+    table = new_table("budget", "<metric", "budget", "delivered", "used", "<evidence")
     for metric, limit in budget.limits.items():
         value = delivered[metric].value
-        used = f"{100 * value / limit:.1f} %"
-        verdict = Text(
-            used if value <= limit else f"{used} MISSED", style="green" if value <= limit else "red"
-        )
         error = delivered[metric].error
         evidence = delivered[metric].evidence + (f" ±{100 * error:.0f} %" if error is not None else "")
         table.add_row(
-            _BUDGETED[metric],
+            BUDGETED[metric],
             format_quantity(metric, limit),
             format_quantity(metric, value),
-            verdict,
+            used_text(value, limit),
             evidence,
         )
     return table
 
 
+def used_text(value: float, limit: float) -> Text:
+    """Write the share of a limit that is used, and whether that is too much."""
+    used = f"{100 * value / limit:.1f} %"
+    return Text(used, style="green") if value <= limit else Text(f"{used} MISSED", style="red")
+
+
 def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the growth steps of a run: what was predicted, and what came of it."""
     title = "growth: change of the loss on training samples, and what training then won on validation samples"
-    table = _table(
+    table = new_table(
         title, "step", "<chosen", "channels", "step size", "predicted", "measured", "won back", "<widths"
     )
     for event in events:
@@ -198,7 +200,7 @@ def growth_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
 def epochs_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
     """List the epochs of a run, as measured in training."""
     columns = ("<stage", "steps", "rate", "train loss", "validation loss", "validation accuracy")
-    table = _table("epochs, measured in training", *columns)
+    table = new_table("epochs, measured in training", *columns)
     for event in events:
         table.add_row(
             str(event["stage"]),
@@ -213,7 +215,7 @@ def epochs_table(events: Sequence[Mapping[str, object]]) -> RenderableType:
 
 def targets_table(targets: Sequence[Target]) -> RenderableType:
     """One line a target."""
-    table = _table(None, "<name", "<kind", "<description")
+    table = new_table(None, "<name", "<kind", "<description")
     for target in targets:
         table.add_row(target.name, target.kind, target.description)
     return table
@@ -222,7 +224,7 @@ def targets_table(targets: Sequence[Target]) -> RenderableType:
 def doctor_table(checks: Sequence[Check]) -> RenderableType:
     """List what is installed, what is missing, and how to get it."""
     styles = {"ok": "green", "missing": "yellow", "broken": "red"}
-    table = _table(None, "<what", "<status", "<version", "<how to get it")
+    table = new_table(None, "<what", "<status", "<version", "<how to get it")
     for check in checks:
         status = Text(check.status, style=styles.get(check.status, ""))
         # As it is: rich would take the brackets of an extra for a style.

@@ -1,0 +1,101 @@
+"""What a growth has passed through, and networks of the sizes between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgegrow.cost.layers import count_macs
+from edgegrow.growth.architecture import Architecture
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.goal_search import Trained
+from edgegrow.growth.proportional import Widths, proportional_widths
+from edgegrow.growth.seed import NARROWEST
+
+_NEAR = 0.02
+"""Relative difference in size below which a snapshot is taken as it is."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network that growth has passed through.
+
+    Attributes
+    ----------
+    architecture : Architecture
+        Its shape.
+    short : Trained
+        Its size, and the accuracy after the short training that it has had.
+    """
+
+    architecture: Architecture
+    short: Trained
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> Snapshot:
+        """Read it back from a run's history."""
+        architecture = Architecture(event["widths"], event["insertions"])
+        return cls(architecture, Trained(event["macs"], event["validation_accuracy"]))
+
+
+@dataclass(frozen=True)
+class Sized:
+    """An architecture of about a wanted size.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    macs : int
+        Multiply-accumulates of one inference.
+    snapshot : int
+        Place of the snapshot that it is, or that was narrowed to it.
+    """
+
+    architecture: Architecture
+    macs: int
+    snapshot: int
+
+
+def whole(snapshots: Sequence[Snapshot]) -> list[Sized]:
+    """Return the snapshots as they are."""
+    return [Sized(one.architecture, one.short.macs, place) for place, one in enumerate(snapshots)]
+
+
+def narrowest(snapshots: Sequence[Snapshot], fresh: Callable[[], NetworkTrace]) -> int:
+    """Multiply-accumulates of the narrowest network that the first snapshot can be narrowed to."""
+    first = snapshots[0].architecture
+    trace = first.build(fresh())
+    return count_macs(trace.shapes(_least(first)))
+
+
+def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], NetworkTrace]) -> Sized:
+    """Return a network of a size: the next larger snapshot, narrowed in proportion.
+
+    Parameters
+    ----------
+    snapshots : sequence of Snapshot
+        Of ascending sizes.
+    size : float
+        Multiply-accumulates; from about `narrowest` to 2 % above the last snapshot's.
+    fresh : callable
+        Builds the seed network that growth started from.
+    """
+    for one in whole(snapshots):
+        if abs(one.macs / size - 1) <= _NEAR:
+            return one
+    place = next(i for i, snapshot in enumerate(snapshots) if snapshot.short.macs > size)
+    above = snapshots[place].architecture
+    trace = above.build(fresh())
+
+    def share_used(widths: Mapping[str, int]) -> float:
+        return count_macs(trace.shapes(widths)) / size
+
+    least = _least(above)
+    widths = proportional_widths(above.widths, least, share_used, above.widths)
+    narrowed = Architecture(widths or least, above.insertions)
+    return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), place)
+
+
+def _least(architecture: Architecture) -> Widths:
+    return {name: min(NARROWEST, width) for name, width in architecture.widths.items()}
