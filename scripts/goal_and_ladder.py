@@ -23,6 +23,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from growth.cells import alone
 from growth.claims import Claim, written
 from growth.runner import Failure, run_cells
 from growth.statistics import paired
@@ -131,7 +132,18 @@ class Cell:
         return found
 
     def run(self) -> None:
-        """Make the cell and write its file; a growth that was interrupted goes on."""
+        """Make the cell and write its file; a growth that was interrupted goes on.
+
+        Raises
+        ------
+        InputError
+            If another process is making it.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with alone(self.file.with_suffix(".lock"), self.label):
+            self._run()
+
+    def _run(self) -> None:
         started = time.monotonic()
         figures = {
             "ladder": self._ladder, "rungs-from-scratch": self._rungs_from_scratch,
@@ -146,7 +158,6 @@ class Cell:
             "versions": versions(),
             "settings": self.config.model_dump(mode="json", exclude_none=True),
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     @property

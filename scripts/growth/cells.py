@@ -157,7 +157,7 @@ def run_cell(cell: Cell) -> None:
         If another process is making it, or anything it needs is missing or wrong.
     """
     cell.file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(cell.file.with_suffix(".lock"), cell.label):
+    with alone(cell.file.with_suffix(".lock"), cell.label):
         figures = _KINDS[cell.arm.kind](cell)
         content = {
             "task": cell.task_name,
@@ -174,7 +174,7 @@ def run_cell(cell: Cell) -> None:
 
 
 @contextmanager
-def _alone(file: Path, label: str) -> Iterator[None]:
+def alone(file: Path, label: str) -> Iterator[None]:
     """Hold a lock that ends with the process, however it ends."""
     with file.open("w") as lock:
         try:
