@@ -23,6 +23,9 @@ from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Others, Progress
 
+_SCHEMA = 2
+"""Of checkpoints."""
+
 _KEPT = 2
 """Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 
@@ -53,6 +56,19 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip
 """Kinds of events -> what those who read the history rely on."""
+
+_OPTION: dict[str, type | tuple[type, ...]] = {
+    "allocation": str, "validation_loss": _NUMBER, "gain": _NUMBER, "won_back": _NUMBER,
+    "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
+}  # fmt: skip
+"""The same of an option of a growth step."""
+
+
+def _check(values: Mapping[str, Any], forms: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Raise a KeyError or a TypeError where a value is missing or of another form."""
+    for key, form in forms.items():
+        if not isinstance(values[key], form):
+            raise TypeError(key)
 
 
 @dataclass(frozen=True)
@@ -223,8 +239,9 @@ class RunFolder:
             try:
                 entry = json.loads(line)
                 kind = entry["event"]
-                if not all(isinstance(entry[key], form) for key, form in _EVENTS[kind].items()):
-                    raise TypeError(kind)
+                _check(entry, _EVENTS[kind])
+                for option in entry["options"] if kind == "growth" else ():
+                    _check(option, _OPTION)
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(lines) and not line.endswith(b"\n"):
                     return
@@ -253,7 +270,7 @@ class RunFolder:
         content = save(tensors)
         write_atomic(self.checkpoints / f"{number:04}.safetensors", content)
         description = {
-            "schema": 1,
+            "schema": _SCHEMA,
             "sha256": hashlib.sha256(content).hexdigest(),
             "progress": progress.to_json(),
             "widths": trace.widths(),
@@ -282,6 +299,9 @@ class RunFolder:
             description = json.loads(file.read_text(encoding="utf-8"))
             if description.pop("own_sha256") != _digest(description):
                 raise ValueError("checksum")
+            if description["schema"] != _SCHEMA:
+                remedy = "another version of edgegrow made it: go on with that, or grow anew"
+                raise ValueError("schema")
             content = file.with_suffix(".safetensors").read_bytes()
             if hashlib.sha256(content).hexdigest() != description["sha256"]:
                 raise ValueError("checksum")
@@ -292,7 +312,8 @@ class RunFolder:
                 int(description["history_bytes"]),
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-            raise InputError(f"checkpoint {file}: damaged: {remedy}") from error
+            what = "not readable" if str(error) == "schema" else "damaged"
+            raise InputError(f"checkpoint {file}: {what}: {remedy}") from error
 
     def rewind(self, checkpoint: Checkpoint) -> None:
         """Cut the history back to a checkpoint: what came after it will happen again."""

@@ -71,6 +71,11 @@ class Setting:
         self.float_graph = lower(
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
+        if "deepen" in config.grow.moves and self.target.latency_table is not None:
+            raise InputError(
+                f"grow.moves: target {self.target.name} prices one structure alone, by its "
+                "cost.latency_table: leave deepen out, or the table"
+            )
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 from edgegrow.cost.layers import LayerShape, count_macs
-from edgegrow.errors import EdgegrowError
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.menu import Candidate, Menu
@@ -32,8 +31,11 @@ from edgegrow.growth.select import (
     share,
 )
 
+_BLOCKS = 2
+"""Blocks that are tried at most: on some targets pricing a new structure takes minutes."""
+
 Pricing = Callable[[Records], CostModel]
-"""Cost model of the network with some inserted blocks; an `EdgegrowError` where there can be none."""
+"""Cost model of the network with some inserted blocks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,11 @@ class Option:
     insertions: Records
     selection: Selection
     learnt: Mapping[str, Any]
+
+    @property
+    def network(self) -> list[int]:
+        """What tells the grown network from others of the same step: inserted blocks, then widths."""
+        return [len(self.insertions), *self.selection.widths.values()]
 
     @property
     def gain(self) -> float:
@@ -106,17 +113,25 @@ class Allocator:
     def deeper(self) -> Option | None:
         """Insert the block that promises most for what it costs, and widen all groups in proportion.
 
-        None where no block fits, or none can be priced.
+        None where none of the best few fits, by the cost model or as tried on the target.
+
+        Raises
+        ------
+        InputError
+            If the deeper network cannot be priced.
         """
-        for block in sorted(self._blocks, key=lambda move: -move.gain / _macs(move)):
+        ranked = sorted(self._blocks, key=lambda move: -move.gain / _macs(move))
+        for block in ranked[:_BLOCKS]:
             deeper = insert_blocks(deepcopy(self.trace), [block.insertion], [deepcopy(block.block)])
-            try:
-                costs = self.pricing([*self.insertions, block.insertion.to_json()])
-                fits = share(costs(deeper.shapes(deeper.widths())), self.limits) <= 1
-            except EdgegrowError:
+            costs = self.pricing([*self.insertions, block.insertion.to_json()])
+            if isinstance(costs, CheckedCostModel):
+                costs.recall({})  # what it has learnt in an earlier step is not known after an interruption
+            if share(costs(deeper.shapes(deeper.widths())), self.limits) > 1:
                 continue
-            if fits:
-                return self._in_proportion("deeper", (block,), deeper, costs)
+            option = self._in_proportion("deeper", (block,), deeper, costs)
+            checked = option.selection.checked
+            if not checked or any(share(found, self.limits) <= 1 for found in checked):
+                return option
         return None
 
     @cached_property

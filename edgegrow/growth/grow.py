@@ -99,7 +99,7 @@ class Grower:
         self.trace, self.data, self.pricing, self.limits = trace, data, pricing, dict(limits)
         self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
         self.epochs, self.proportions = train_config.epochs, dict(proportions or trace.widths())
-        self.most_steps = int(LONGEST_GROWTH / grow_config.interval)
+        self.most_steps = int(LONGEST_GROWTH / (grow_config.tries * grow_config.interval))
         augment = train_config.augment
         self.batches = Batches(
             data.train,
@@ -253,12 +253,15 @@ class Grower:
         before = evaluate(self.trace.graph, self.data.validation)[0]
         probes: dict[str, _Probe] = {}
         for option in options:
-            if option.name not in progress.probes:
+            known = progress.probes.get(option.name)
+            if known is None or known["network"] != option.network:  # a clock may have priced it otherwise
                 probe = probes[option.name] = self._probe(option, progress, number, searched, before)
-                progress.probes[option.name] = probe.figures.to_json()
+                progress.probes[option.name] = {
+                    "network": option.network, "figures": probe.figures.to_json()
+                }  # fmt: skip
                 if option is not options[-1]:
                     self.journal.checkpoint(progress, self.trace, self.optimizer)
-        figures = {option.name: Figures(**progress.probes[option.name]) for option in options}
+        figures = {option.name: Figures(**progress.probes[option.name]["figures"]) for option in options}
         best = min(options, key=lambda option: figures[option.name].validation_loss)
         if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[options[0].name].validation_loss:
             best = options[0]
@@ -296,7 +299,7 @@ class Grower:
             found.append(deeper)
         distinct: dict[tuple[int, ...], Option] = {}
         for option in found:
-            distinct.setdefault((len(option.insertions), *option.selection.widths.values()), option)
+            distinct.setdefault(tuple(option.network), option)
         return list(distinct.values())
 
     def _fresh_at(self, number: int) -> bool:
@@ -328,14 +331,12 @@ class Grower:
         if self._fresh_at(number):
             initialise(taken.trace, self.seed)
         optimizer = self._new_optimizer(taken.trace)
-        stage, macs, done = f"grow {number}, {option.name}", count_of(taken.trace), 0
+        stage, macs, done, after = f"grow {number}, {option.name}", count_of(taken.trace), 0, before
         while done < self._wait:
-            done = (trainer or self.trainer).train(
+            done, _, after, _ = (trainer or self.trainer).train(
                 taken.trace.graph, macs, optimizer, progress, stage, (1, number, done),
                 self._short_rates, done, self._wait,
-            ).next_step  # fmt: skip
-        after = evaluate(taken.trace.graph, self.data.validation)[0]
-        progress.macs_trained += macs * len(self.data.validation)
+            )  # fmt: skip
         figures = Figures(
             taken.step_size, taken.predicted_loss_change, taken.loss_before, taken.loss_after,
             before, after, option.gain,

@@ -35,7 +35,8 @@ class Progress:
     proportions : dict
         ``{group name: channels}``, what growing in proportion keeps to.
     probes : dict
-        Options of the present growth step that have been tried: `edgegrow.growth.probe.Figures` as JSON.
+        Options of the present growth step that have been tried: their ``network``, and as ``figures``
+        `edgegrow.growth.probe.Figures` as JSON.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -54,7 +55,7 @@ class Progress:
     fresh: bool = False
     insertions: list[dict[str, str]] = field(default_factory=list)
     proportions: dict[str, int] = field(default_factory=dict)
-    probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    probes: dict[str, dict[str, Any]] = field(default_factory=dict)
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0

@@ -20,11 +20,17 @@ FEWEST_SAMPLES, MOST_SAMPLES = 64, 1024
 _SCORING_SHARE = 0.05
 """Share of all training that all scoring takes at most, where there are more than the fewest samples."""
 
+_EIGENPAIRS = ("split", "signed", "firefly")
+"""Kinds that need the extreme eigenpairs of splitting matrices; they share them."""
+
+_OWN_PASSES = {"new": 12, "gradmax": 24, "firefly": 200, "deepen": 8}
+"""What the other parts of kinds take at most, in forward passes; seen on the built-in networks."""
+
 _SCORING_BATCH = 256
 """Samples whose graph is kept as one piece while scoring; bounds nothing but the size of single tensors."""
 
 _FILLER = "widen"
-"""Kind that fills a budget where none of those asked for widens."""
+"""Kind that fills a group's part of the budget where none of those asked for widens it."""
 
 
 def subsets(train: Split, config: GrowConfig, epochs: float, seed: int, step: int) -> tuple[Split, Split]:
@@ -50,7 +56,9 @@ def subsets(train: Split, config: GrowConfig, epochs: float, seed: int, step: in
 def _affordable_samples(config: GrowConfig, trained: float) -> int:
     """How many samples `_SCORING_SHARE` of all training can score, the network growing as planned."""
     sizes = sum(config.seed_fraction ** (1 - step / config.steps) for step in range(config.steps))
-    passes = BUILD_PASSES + config.products * PRODUCT_PASSES
+    passes = sum(_OWN_PASSES.get(kind, 1) for kind in config.moves)
+    if any(kind in _EIGENPAIRS for kind in config.moves):
+        passes += BUILD_PASSES + config.products * PRODUCT_PASSES
     affordable = int(_SCORING_SHARE * TRAIN_PASSES * trained / (passes * sizes))
     return max(FEWEST_SAMPLES, min(MOST_SAMPLES, affordable))
 
@@ -74,14 +82,14 @@ def score(
     Returns
     -------
     moves : list of Move
-        Some of them widen.
+        Some of them widen, whatever the group.
     context : Context
         Knows what it took.
     """
     context = Context(trace, list(_batches(samples)), rng, config.products)
     moves = [move for kind in config.moves for move in offer(kind, context)]
-    if not any(move.channels for move in moves):
-        moves += offer(_FILLER, context)
+    widened = {group for move in moves for group in move.channels}
+    moves += [move for move in offer(_FILLER, context) if move.group not in widened]
     return moves, context
 
 

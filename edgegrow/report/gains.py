@@ -39,12 +39,12 @@ class Agreement:
 def agreement(events: Sequence[Mapping[str, Any]]) -> Agreement | None:
     """Compare predictions with what came of them.
 
+    Steps whose options had fresh weights are left out: moves promise what they do to trained ones.
+
     Parameters
     ----------
     events : sequence of mapping
         Growth events of a run's history.
-
-    Steps whose options had fresh weights are left out: moves promise what they do to trained ones.
 
     Returns
     -------

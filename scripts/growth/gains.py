@@ -16,14 +16,14 @@ Row = dict[str, Any]
 def gain_rows(results: Results) -> list[Row]:
     """For every task and arm that grew: rank correlations, and how often the better promise won more.
 
-    Correlations are over all tries of all runs whose weights were inherited. A pair of options of the same
+    Over all tries of all runs whose weights were inherited. A pair of options of the same
     step has the same cost; ``better_promise`` is the share of pairs of which the one that promised more also
     won back more, one half where promises tell nothing.
     """
     rows = []
     for task, arms in results.items():
         for arm, cells in arms.items():
-            events = [event for cell in cells.values() for event in cell.get("growth", ())]
+            events = [e for cell in cells.values() for e in cell.get("growth", ()) if not e["fresh"]]
             if events:
                 rows.append({"task": task, "arm": arm, **_figures(events)})
     return rows

@@ -9,12 +9,19 @@ from torch import nn
 
 from edgegrow.config import GrowConfig, Kind, TrainConfig
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.data.dataset import Split
+from edgegrow.growth.allocations import Allocator
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import KINDS, REFERENCE_STEP
+from edgegrow.growth.probe import count_of, take
 from edgegrow.growth.progress import Progress
+from edgegrow.growth.scoring import FEWEST_SAMPLES, MOST_SAMPLES, score, subsets
 from edgegrow.growth.seed import plant_seed
+from edgegrow.growth.surgery import filter_norms
 from edgegrow.nets import SeedNetwork, load_net
-from edgegrow.training import evaluate
+from edgegrow.training import evaluate, generator
+
+from ..baselines.problems import problem
 
 
 class Notes:
@@ -135,6 +142,62 @@ def test_the_option_that_training_makes_most_of_is_taken(digits):
     assert names == {"proportional", "gain", "deeper"}
 
 
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_scoring_takes_a_twentieth_of_all_training_whatever_the_kind(digits, kind):
+    """Where there are enough samples to choose fewer of them."""
+    epochs, config = 200.0, GrowConfig(moves=(kind,))
+    planted = plant_seed(load_net("mlp"), digits.input_shape, 10, pricing("macs")(()), {"macs": 6e3}, 0.4, 0)
+    macs, training = 0.0, 3 * epochs * len(digits.train) * 6e3
+    samples, _ = subsets(digits.train, config, epochs, 0, 1)
+    _, context = score(planted, samples, config, generator(0))
+    macs += context.macs
+    assert macs <= 0.05 * training
+    assert FEWEST_SAMPLES <= len(samples) <= MOST_SAMPLES
+
+
+class Refusing(Dearer):
+    """Finds everything that is deeper far too dear, which it has not predicted."""
+
+    def __init__(self, deeper):
+        super().__init__()
+        self.deeper = deeper
+
+    def check(self, layers):
+        self.factor = 3.0 if self.deeper else 1.0
+        return self(layers)
+
+
+def test_a_block_that_the_target_refuses_is_not_inserted(digits):
+    limits, config = {"macs": 8e3}, GrowConfig(samples=64, moves=("split", "deepen"))
+
+    def priced(insertions):
+        return Refusing(bool(insertions))
+
+    planted = plant_seed(load_net("mlp"), digits.input_shape, 10, priced(()), limits, config.seed_fraction, 0)
+    notes, progress = Notes(), Progress()
+    Grower(planted, digits, priced, limits, TrainConfig(epochs=4.0), config, 0, notes).grow(progress)
+    assert not progress.insertions
+    assert {o["allocation"] for step in notes.of("growth") for o in step["options"]} <= {
+        "proportional",
+        "gain",
+    }
+
+
+def test_filters_have_the_norm_of_fresh_ones_after_a_growth_step(digits):
+    """Or the effective learning rate of grown layers would be a ninth of fresh ones'."""
+    trace = problem(digits, "dscnn", {"macs": 1e6}).example
+    norms = dict.fromkeys(filter_norms(trace), 2.0)
+    samples = Split(digits.train.x[:64], digits.train.y[:64])
+    moves, _ = score(trace, samples, GrowConfig(moves=("split",)), generator(0))
+    allocator = Allocator(trace, (), moves, pricing("macs"), {"macs": 1.3 * count_of(trace)}, trace.widths())
+    taken = take(allocator.proportional(), trace, samples, (0.1, 0.3), norms, generator(1))
+    assert count_of(taken.trace) > count_of(trace)
+    for name, norm in filter_norms(taken.trace).items():
+        lengths = taken.trace.module(name).weight.detach().flatten(1).norm(dim=1)
+        assert lengths.tolist() == pytest.approx([2.0] * len(lengths), rel=1e-4)
+        assert norm == pytest.approx(taken.filter_norms[name], rel=1e-4)
+
+
 def test_in_proportion_is_in_proportion(digits):
     net = load_net("dscnn")
     grower, progress, _ = grow(net, digits, {"macs": 100e3}, allocations=("proportional",), moves=("split",))
@@ -157,6 +220,10 @@ def test_every_kind_of_move_can_grow_a_network_alone(digits, kind):
     assert losses[-1] < losses[0]
     deeper = [o for step in notes.of("growth") for o in step["options"] if o["allocation"] == "deeper"]
     assert bool(deeper) == (kind == "deepen")
+    assert len(notes.of("growth")) == 2
+    own = load_net("dscnn").widths
+    scales = [width / proper for width, proper in zip(grower.trace.widths().values(), own, strict=True)]
+    assert max(scales) / min(scales) < 3  # no kind leaves a group behind that it cannot widen
 
 
 def test_the_kinds_that_a_configuration_names_are_those_there_are():

@@ -125,7 +125,8 @@ def find_places(network: NetworkTrace) -> list[Place]:
         if piece.group not in growable or piece.columns > 1:
             continue
         pointwise = len(size) > 0 and layer.shape.taps == 1
-        separable = pointwise or bool(growable[piece.group].depthwise)
+        own = [name for name in growable[piece.group].depthwise if not name.startswith(PREFIX)]
+        separable = pointwise or bool(own)  # blocks inserted before do not count: `replay` sees none
         places.append(Place(Insertion(node.name, "separable" if separable else "plain"), piece.group, size))
     return places
 
