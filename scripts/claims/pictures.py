@@ -218,5 +218,5 @@ def draw_search(figures: Mapping[str, Any], file: Path) -> None:
     axis.margins(y=0.15)
     axis.set_xlabel("all training, billions of multiply-accumulates (counted)")
     axis.set_ylabel("test accuracy, %")
-    axis.legend(loc="lower right")
+    axis.legend(loc="lower left")
     _save(figure, file)
