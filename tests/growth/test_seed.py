@@ -77,7 +77,7 @@ def test_an_impossible_budget_says_what_would_be_needed(name, limits, metric):
 
 @pytest.mark.parametrize("name", ["mlp", "dscnn", "resnet8"])
 @given(shares=st.tuples(st.floats(0.001, 2.0), st.floats(0.001, 2.0)))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_the_nearest_feasible_budget_is_named_and_feasible(name, shares):
     """Copied from the message it plants a seed; with any limit that was raised a little lower it does not."""
     narrowest = plant(name, {"macs": 1e9}, fraction=1e-9)
