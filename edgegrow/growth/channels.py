@@ -183,7 +183,7 @@ class NetworkTrace:
                 shape,
                 cin=cin,
                 cout=cout,
-                positions=shape.positions // traced * beside,
+                positions=shape.positions * beside // traced,
                 groups=cin if shape.depthwise else shape.groups,
             )
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from results import table
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from claims import pictures
 from claims.clock import cpu_ms
@@ -18,6 +17,7 @@ from claims.effort import Effort
 from claims.parts import Part
 from claims.toys import samples_of
 from edgegrow.config import GrowConfig
+from edgegrow.cost.dispatched import DispatchedMacs
 from edgegrow.growth.eigenpairs import exact_matrices, lanczos
 from edgegrow.growth.groups import trace
 from edgegrow.growth.splitting import ChannelBlock, SplittingOperator
@@ -111,9 +111,9 @@ def network_costs(name: str, effort: Effort) -> dict[str, float]:
 
 
 def _macs(work: Any) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with DispatchedMacs() as counter:  # PyTorch's own counter takes depthwise gradients for whole ones
         work()
-    return counter.get_total_flops() / 2
+    return counter.macs
 
 
 class Dense:

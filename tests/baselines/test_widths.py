@@ -35,8 +35,8 @@ def test_uniform_widths_keep_and_fill_any_budget_in_proportion(digits, net):
         if scale > 0.5 and min(widths.values()) > 8:
             assert share_used(one, widths) >= 0.95
         reached = sorted(widths[name] / width for name, width in own.widths().items())[len(widths) // 2]
-        for name, width in own.widths().items():
-            assert abs(widths[name] - reached * width) <= 3 + 0.1 * widths[name]
+        for name, width in own.widths().items():  # in small ones, what is left goes to the cheapest channels
+            assert min(widths.values()) <= 8 or abs(widths[name] - reached * width) <= 3 + 0.1 * widths[name]
 
     check()
 

@@ -9,7 +9,7 @@ from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.growth.groups import trace
 from edgegrow.growth.surgery import add_channels, fresh_filters, split_channels, take_channels
 
-from .grammar import INPUT, networks
+from .grammar import INPUT, Halves, networks
 from .test_architectures import zero_split
 
 LIMITS = settings(
@@ -88,3 +88,19 @@ def test_new_channels_and_any_copies_keep_the_function(network, data):
     with torch.no_grad():
         take_channels(traced, other, index, share / total[index])
     assert_kept(network, x, expected)
+
+
+def test_maps_whose_axes_are_taken_for_channels_keep_their_positions():
+    """Found by the test above: two shuffles of single channels, which nothing can follow, then a pool."""
+
+    def block(cin, cout, groups=1):
+        conv = nn.Conv2d(cin, cout, 3, padding=1, groups=groups, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(cout), nn.ReLU())
+
+    network = nn.Sequential(
+        block(2, 2), Halves(block(1, 1)), Halves(block(1, 1)), nn.MaxPool2d(2), block(2, 2, groups=2),
+        nn.Flatten(), nn.Linear(32, 4), nn.ReLU(), nn.Linear(4, 3),
+    )  # fmt: skip
+    traced = trace(network, INPUT)
+    assert traced.shapes(traced.widths()) == [layer.shape for layer in traced.layers]
+    assert [layer.positions for layer in traced.shapes({})] == [64, 64, 64, 16, 1, 1]
