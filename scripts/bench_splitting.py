@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
@@ -26,8 +26,9 @@ from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.cost.layers import count_macs
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Split
-from edgegrow.growth.eigenpairs import SplittingIndex
-from edgegrow.growth.grow import MOST_SAMPLES, score, split_candidates
+from edgegrow.growth.menu import Candidate
+from edgegrow.growth.moves import Move
+from edgegrow.growth.scoring import MOST_SAMPLES, score
 from edgegrow.growth.seed import plant_seed
 from edgegrow.growth.select import select
 from edgegrow.measure.identity import host_identity
@@ -45,9 +46,9 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def gains(indices: list[SplittingIndex]) -> np.ndarray:
-    """Gain of every channel of the network: minus its lowest eigenvalue."""
-    return np.concatenate([-index.eigenvalues.numpy() for index in indices])
+def gains(moves: Sequence[Move]) -> np.ndarray:
+    """Gain of every move that was offered: the same moves in the same order each time."""
+    return np.array([move.gain for move in moves])
 
 
 def main() -> None:
@@ -85,25 +86,25 @@ def main() -> None:
     chosen_samples = order[:MOST_SAMPLES]
     sample = Split(data.train.x[chosen_samples], data.train.y[chosen_samples])
 
-    def indices_of(split: Split, key: int) -> list[SplittingIndex]:
-        return score(trace, split, growing.products, generator(2, key))[0]
+    def scored(split: Split, key: int) -> list[Move]:
+        return score(trace, split, growing, generator(2, key))[0]
 
     slices = batches.steps_per_epoch / TRAINING_STEPS
     epochs, scorings = [], []
     for turn in range(TURNS):
         epochs.append(slices * seconds(lambda: learn(TRAINING_STEPS, lr=0.0)))
-        scorings.append(seconds(lambda turn=turn: indices_of(sample, turn)))
-    on_sample = indices_of(sample, 0)
-    again = indices_of(sample, 1)
+        scorings.append(seconds(lambda turn=turn: scored(sample, turn)))
+    on_sample = scored(sample, 0)
+    again = scored(sample, 1)
     started = time.perf_counter()
-    on_everything = indices_of(data.train, 0)
+    on_everything = scored(data.train, 0)
     full_seconds = time.perf_counter() - started
 
     limits = {"macs": macs * (1 / growing.seed_fraction) ** (1 / growing.steps)}
 
-    def chosen(indices: list[SplittingIndex]) -> set[tuple[str, int]]:
-        selection = select(trace.widths(), trace.shapes, split_candidates(indices), costs, limits)
-        return {(candidate.group, candidate.key) for candidate in selection.chosen}
+    def chosen(moves: Sequence[Move]) -> set[object]:
+        candidates = [Candidate(move.group, move.gain, key=place) for place, move in enumerate(moves)]
+        return {c.key for c in select(trace.widths(), trace.shapes, candidates, costs, limits).chosen}
 
     agreement = float(spearmanr(gains(on_sample), gains(on_everything)).statistic)
     repeated = float(spearmanr(gains(on_sample), gains(again)).statistic)
