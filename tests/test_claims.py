@@ -255,7 +255,7 @@ def test_an_exponent_is_the_slope_of_logarithms():
 def test_costs_of_a_product_are_counted(monkeypatch):
     monkeypatch.setattr(eigenpair_costs, "BATCH", 8)
     costs = eigenpair_costs.network_costs("conv1d", Effort(repeats=1))
-    assert 0.5 < costs["product_macs"] / costs["pass_macs"] < 1.4
+    assert 0.6 < costs["product_macs"] / costs["pass_macs"] < 0.7  # two passes of about three
     assert costs["whole_ms"] > costs["product_ms"] > 0
 
 

@@ -1,6 +1,7 @@
 """Uniform widths: budgets kept and filled, the net's own proportions, staircases and the target respected."""
 
 from dataclasses import replace
+from itertools import permutations
 from math import ceil
 
 import pytest
@@ -13,6 +14,15 @@ from edgegrow.errors import InputError
 from edgegrow.growth.seed import NARROWEST
 
 from .problems import costs, problem
+
+
+def scaled(example, scale):
+    return {name: max(NARROWEST, round(scale * width)) for name, width in example.widths().items()}
+
+
+def roundings(widths):
+    """Scales at which some width is rounded to one channel more."""
+    return ((k + 0.5) / width * (1 + 1e-9) for width in set(widths.values()) for k in range(8 * width))
 
 
 @pytest.mark.parametrize("net", ["mlp", "conv1d", "dscnn", "mobilenet", "resnet8"])
@@ -34,9 +44,14 @@ def test_uniform_widths_keep_and_fill_any_budget_in_proportion(digits, net):
             assert share_used(one, {**widths, name: widths[name] + 1}) > 1
         if scale > 0.5 and min(widths.values()) > 8:
             assert share_used(one, widths) >= 0.95
-        reached = sorted(widths[name] / width for name, width in own.widths().items())[len(widths) // 2]
-        for name, width in own.widths().items():  # in small ones, what is left goes to the cheapest channels
-            assert min(widths.values()) <= 8 or abs(widths[name] - reached * width) <= 3 + 0.1 * widths[name]
+        fitting = [scale for scale in roundings(own.widths()) if share_used(one, scaled(own, scale)) <= 1]
+        for name, width in scaled(own, max(fitting, default=0.0)).items():
+            assert widths[name] >= width
+        relative = {name: (widths[name] + 0.5) / width for name, width in own.widths().items()}
+        for behind, ahead in permutations(widths, 2):  # proportions say which channel comes next
+            if relative[behind] < relative[ahead] - 1 / own.widths()[ahead] and widths[ahead] > NARROWEST:
+                swapped = {**widths, behind: widths[behind] + 1, ahead: widths[ahead] - 1}
+                assert share_used(one, swapped) > 1
 
     check()
 
