@@ -13,7 +13,6 @@ are fresh, keyed by the seed. So tries differ by their architectures alone.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -114,11 +113,11 @@ class GoalSearch:
     def _try(self, folder: RunFolder, name: str, sized: Sized, trunk: _Trunk) -> Try:
         """Train a network for all epochs, from wherever its folder stands."""
         self.setting.listener.say(f"try {name}")
-        place = folder.path / TRIES / name
-        if not place.exists():
+        place = Path(TRIES, name)
+        if not (folder.path / place).exists():
             self._begin(folder, place, sized, trunk)
         setting = self.setting.of(self.setting.config.model_copy(update={"goal": None}))
-        grower, progress = setting.grower(RunFolder(place))
+        grower, progress = setting.grower(RunFolder(folder.path / place))
         grower.anneal(progress)
         accuracy = evaluate(grower.trace.graph, self.setting.data.validation)[1]
         found = Try(name, sized.snapshot, sized.macs, accuracy, accuracy >= self._goal, progress.macs_trained)
@@ -126,20 +125,17 @@ class GoalSearch:
         return found
 
     def _begin(self, folder: RunFolder, place: Path, sized: Sized, trunk: _Trunk) -> None:
-        """Make a folder of a run that has grown, and is yet to be trained: all of it appears at once."""
+        """Make a folder of a run that has grown, and is yet to be trained."""
         setting = self.setting
         assert setting.train_config.epochs is not None
-        partial = place.with_name(f".{place.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        run = RunFolder.create(partial, setting.config.model_copy(update={"goal": None}), versions())
-        run.record("start", next(folder.history("start")) | {"trunk": str(Path("..", ".."))})
         steps = max(1, int(setting.train_config.epochs * trunk.grower.batches.steps_per_epoch))
-        grower, _ = setting.grower(run)
-        grower.trace = sized.architecture.build(setting.fresh())
-        progress = Progress(grown=True, insertions=[dict(record) for record in sized.architecture.insertions])
-        grower.begin_anneal(progress, steps)
-        run.save_checkpoint(progress, grower.trace, grower.optimizer)
-        partial.rename(place)
+        with folder.inner(place, setting.config.model_copy(update={"goal": None}), versions()) as run:
+            grower, _ = setting.grower(run)
+            grower.trace = sized.architecture.build(setting.fresh())
+            records = [dict(record) for record in sized.architecture.insertions]
+            progress = Progress(grown=True, insertions=records)
+            grower.begin_anneal(progress, steps)
+            run.save_checkpoint(progress, grower.trace, grower.optimizer)
 
     def _adopt(self, folder: RunFolder, tries: list[Try], trunk: _Trunk) -> None:
         """Take the smallest network that has reached the goal, or the most accurate, as the run's own."""

@@ -9,7 +9,6 @@ training, nor on whether anything was interrupted.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -130,16 +129,11 @@ class LadderGrowth:
         return grower, progress.macs_trained
 
     def _leave(self, folder: RunFolder, name: str, grower: Grower, progress: Progress) -> None:
-        """Leave a run behind that has grown, and is yet to be trained: all of it appears at once."""
-        place = folder.path / RUNGS / name
-        if not place.exists():  # else it was left right before an interruption
-            partial = place.with_name(f".{name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            rung = RunFolder.create(partial, self.rungs[name], versions())
-            rung.record("start", next(folder.history("start")) | {"trunk": str(Path("..", ".."))})
-            grown = replace(Progress(**progress.to_json()), grown=True)
-            rung.save_checkpoint(grown, grower.trace, grower.optimizer)
-            partial.rename(place)
+        """Leave a run behind that has grown, and is yet to be trained."""
+        place = Path(RUNGS, name)
+        if not (folder.path / place).exists():  # else it was left right before an interruption
+            with folder.inner(place, self.rungs[name], versions()) as rung:
+                rung.save_checkpoint(replace(progress, grown=True), grower.trace, grower.optimizer)
         journal = Journal(folder, self.setting.listener)
         journal.record(
             "rung",

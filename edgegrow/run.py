@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -175,6 +177,29 @@ class RunFolder:
         write_atomic(run.config_file, dump_config(config, versions))
         run.checkpoints.mkdir()
         return run
+
+    @contextmanager
+    def inner(self, name: Path, config: RunConfig, versions: Mapping[str, str]) -> Iterator[RunFolder]:
+        """Make a run folder inside this one, begun on the same data, all of which appears at once.
+
+        It is filled under another name, and has its own after the block; what an interruption has left
+        half-made is made anew.
+
+        Parameters
+        ----------
+        name : Path
+            Where in this folder.
+        config, versions
+            As of `create`.
+        """
+        place = self.path / name
+        partial = place.with_name(f".{place.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        run = RunFolder.create(partial, config, versions)
+        trunk = Path(*[".."] * len(name.parts))
+        run.record("start", {**next(self.history("start")), "trunk": str(trunk)})
+        yield run
+        partial.rename(place)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

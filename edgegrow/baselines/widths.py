@@ -9,14 +9,8 @@ from edgegrow.baselines.problem import Problem
 from edgegrow.errors import InputError
 from edgegrow.growth.proportional import Widths, proportional_widths
 from edgegrow.growth.seed import NARROWEST
-from edgegrow.growth.select import CheckedCostModel, share
+from edgegrow.growth.select import Selection, choose_checked, share
 from edgegrow.units import format_quantity
-
-_FULL = 0.98
-"""Share of the binding limit at which no further choice is tried on the target."""
-
-_CHECKS = 6
-"""Choices that are tried on the target at most: each one's figures bring the next closer."""
 
 
 def share_used(problem: Problem, widths: Mapping[str, int]) -> float:
@@ -90,22 +84,12 @@ def upheld(problem: Problem, choose: Callable[[], Widths]) -> Widths:
     InputError
         If no tried choice keeps the limits.
     """
-    costs = problem.costs
-    if not isinstance(costs, CheckedCostModel):
-        return choose()
-    best: Widths | None = None
-    fullest, learnt = 0.0, costs.learnt()
-    for _ in range(_CHECKS):
-        widths = choose()
-        used = share(costs.check(problem.example.shapes(widths)), problem.limits)
-        if fullest < used <= 1:
-            best, fullest, learnt = widths, used, costs.learnt()
-        if _FULL <= used <= 1:
-            break
-    if best is None:
+    selection = choose_checked(
+        lambda: Selection((), choose(), 0.0, 0.0), {}, problem.example.shapes, problem.costs, problem.limits
+    )
+    if not selection.widths:
         raise InputError(
-            f"net {problem.net.name}: none of {_CHECKS} networks that were tried on the target keeps the "
-            "budget: raise it"
+            f"net {problem.net.name}: none of {len(selection.checked)} network(s) that were tried on the "
+            "target keeps the budget: raise it"
         )
-    costs.recall(learnt)
-    return best
+    return selection.widths
