@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from growth.arguments import check_known, check_seeds, names
 from growth.tasks import ARMS, SMOKE, TASKS
 from results import FOLDER, write_results
 
@@ -27,9 +28,9 @@ KNOWN = TASKS | SMOKE
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", type=_names, default=list(TASKS), help="comma-separated; see --list")
-    parser.add_argument("--arms", type=_names, default=list(ARMS), help="comma-separated; see --list")
-    parser.add_argument("--seeds", type=_names, default=["0", "1", "2"], help="comma-separated numbers")
+    parser.add_argument("--tasks", type=names, default=list(TASKS), help="comma-separated; see --list")
+    parser.add_argument("--arms", type=names, default=list(ARMS), help="comma-separated; see --list")
+    parser.add_argument("--seeds", type=names, default=["0", "1", "2"], help="comma-separated numbers")
     parser.add_argument("--epochs", type=float, help="of every whole training; by default edgegrow's own")
     parser.add_argument(
         "--keywords", type=Path, default=Path("runs/keywords.npz"), help="made by keywords.py"
@@ -39,18 +40,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show tasks, arms and what is finished")
     parser.add_argument("--cell", action="store_true", help=argparse.SUPPRESS)  # make one cell, here
     options = parser.parse_args(given)
-    for kind, names, known in (("task", options.tasks, KNOWN), ("arm", options.arms, ARMS)):
-        for name in names:
-            if name not in known:
-                raise InputError(f"{kind} '{name}': unknown: choose from {', '.join(known)}")
-    for seed in options.seeds:
-        if not seed.isdecimal():
-            raise InputError(f"seed '{seed}': not a number")
+    check_known("task", options.tasks, KNOWN)
+    check_known("arm", options.arms, ARMS)
+    check_seeds(options.seeds)
     return options
-
-
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def main() -> None:

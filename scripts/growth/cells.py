@@ -102,15 +102,11 @@ class Cell:
         InputError
             If there is no such setting (yet), or it is wrong.
         """
-        values = {
-            "data.name": str(self.keywords) if self.task.data == KEYWORDS else self.task.data,
-            "net.name": self.task.net,
-            "budget": Budget.parse(self.task.budget).limits,
-            "target": self.task.target,
-            "seed": self.seed,
-            "train.epochs": self.epochs,
-        }
-        return resolve_config(values={**values, **self.arm.settings})
+        values = self.task.settings(self.seed, self.epochs)
+        if self.task.data == KEYWORDS:
+            values["data.name"] = str(self.keywords)
+        budget = Budget.parse(self.task.budget).limits
+        return resolve_config(values={**values, "budget": budget, **self.arm.settings})
 
     def result(self) -> Figures | None:
         """Read the result; None where the cell is not finished, or one that it needs has been made anew.

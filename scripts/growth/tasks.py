@@ -19,6 +19,16 @@ class Task:
     budget: str
     target: str = "host"
 
+    def settings(self, seed: int, epochs: float | None) -> dict[str, Any]:
+        """Return what it sets of a configuration, ``{section.key: value}``, but for the budget."""
+        return {
+            "data.name": self.data,
+            "net.name": self.net,
+            "target": self.target,
+            "seed": seed,
+            "train.epochs": epochs,
+        }
+
 
 TASKS = {
     "fashion-mnist-dscnn-250k": Task("fashion-mnist", "dscnn", "macs=250k"),

@@ -1,0 +1,1 @@
+"""Ladders and goals against their alternatives: what is asked, cells, and what came of them."""
