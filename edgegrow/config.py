@@ -24,7 +24,7 @@ from edgegrow.units import quantity_name
 LONGEST_GROWTH = 0.5
 """Share of all training that the tries of all growth steps may take; the rest is for the final size."""
 
-Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "widen"]
+Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "widen"]
 """Kinds of moves, as `edgegrow.growth.moves` knows them."""
 
 
@@ -78,7 +78,7 @@ class GrowConfig(Frozen):
         Kinds of moves that compete for the budget.
     allocations : tuple of str
         Ways to lay each growth step's budget out, between which short trainings decide: in proportion, by
-        what moves promise for their cost. With ``deepen`` among the moves, a further block is one more.
+        what moves promise for their cost. Each kind of block among the moves is one more.
     weights : str
         What the grown network is trained from: ``fresh`` weights, as growing has searched widths and depth
         alone, or ``inherited`` ones. Inherited weights are the handicap of small grown networks
@@ -100,7 +100,7 @@ class GrowConfig(Frozen):
         Steps that the line search tries, relative to the filters' norms.
     """
 
-    moves: tuple[Kind, ...] = Field(("split",), min_length=1)
+    moves: tuple[Kind, ...] = Field(("split", "weigh"), min_length=1)
     allocations: tuple[Literal["proportional", "gain"], ...] = Field(("proportional", "gain"), min_length=1)
     weights: Literal["fresh", "inherited"] = "fresh"
     seed_fraction: float = Field(0.4, gt=0, lt=1)
@@ -118,7 +118,7 @@ class GrowConfig(Frozen):
     @property
     def tries(self) -> int:
         """Ways that a growth step tries at most."""
-        return len(self.allocations) + ("deepen" in self.moves)
+        return len(self.allocations) + len({"deepen", "weigh"}.intersection(self.moves))
 
     @model_validator(mode="after")
     def _leaves_training(self) -> GrowConfig:

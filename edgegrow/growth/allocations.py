@@ -2,12 +2,12 @@
 
 What moves promise says little of what training makes of them, and choosing by promise alone starves dear
 early layers. So the same budget is laid out in several ways: in proportion, where the promise is highest, or
-into a further block with the rest in proportion.
+into a block of some kind with the rest in proportion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +18,8 @@ from edgegrow.growth.architecture import Records
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.menu import Candidate, Menu
 from edgegrow.growth.moves import Move
+from edgegrow.growth.moves.blocks import Inserting
 from edgegrow.growth.moves.copies import Copies
-from edgegrow.growth.moves.deepen import Deepening
 from edgegrow.growth.moves.insertion import insert_blocks
 from edgegrow.growth.proportional import proportional_widths
 from edgegrow.growth.select import (
@@ -45,7 +45,7 @@ class Option:
     Attributes
     ----------
     name : str
-        ``proportional``, ``gain`` or ``deeper``.
+        ``proportional``, ``gain``, or the kind of a block, such as ``deepen``.
     moves : tuple of Move
         What is done.
     insertions : Records
@@ -71,6 +71,11 @@ class Option:
     def gain(self) -> float:
         """What all moves promise, at the step that gains are compared at."""
         return sum(move.gain for move in self.moves)
+
+    @property
+    def blocks(self) -> tuple[Inserting, ...]:
+        """Blocks that it inserts."""
+        return tuple(move for move in self.moves if isinstance(move, Inserting))
 
 
 @dataclass(frozen=True)
@@ -110,17 +115,18 @@ class Allocator:
         )
         return Option("gain", self._chosen(selection), self.insertions, selection, _learnt(self.costs))
 
-    def deeper(self) -> Option | None:
-        """Insert the block that promises most for what it costs, and widen all groups in proportion.
+    def block(self, kind: str) -> Option | None:
+        """Insert the block of a kind that promises most for what it costs, and widen all in proportion.
 
         None where none of the best few fits, by the cost model or as tried on the target.
 
         Raises
         ------
         InputError
-            If the deeper network cannot be priced.
+            If the network with it cannot be priced.
         """
-        ranked = sorted(self._blocks, key=lambda move: -move.gain / _macs(move))
+        blocks = (move for move in self.moves if isinstance(move, Inserting) and move.kind == kind)
+        ranked = sorted(blocks, key=lambda move: -move.gain / _macs(move))
         for block in ranked[:_BLOCKS]:
             deeper = insert_blocks(deepcopy(self.trace), [block.insertion], [deepcopy(block.block)])
             costs = self.pricing([*self.insertions, block.insertion.to_json()])
@@ -128,7 +134,7 @@ class Allocator:
                 costs.recall({})  # what it has learnt in an earlier step is not known after an interruption
             if share(costs(deeper.shapes(deeper.widths())), self.limits) > 1:
                 continue
-            option = self._in_proportion("deeper", (block,), deeper, costs)
+            option = self._in_proportion(kind, (block,), deeper, costs)
             checked = option.selection.checked
             if not checked or any(share(found, self.limits) <= 1 for found in checked):
                 return option
@@ -136,12 +142,8 @@ class Allocator:
 
     @cached_property
     def costs(self) -> CostModel:
-        """Prices the network as deep as it is."""
+        """Prices the network with the blocks that it has."""
         return self.pricing(self.insertions)
-
-    @property
-    def _blocks(self) -> Iterator[Deepening]:
-        return (move for move in self.moves if isinstance(move, Deepening))
 
     @cached_property
     def _candidates(self) -> list[Candidate]:
@@ -169,7 +171,7 @@ class Allocator:
         return tuple(self.moves[int(str(candidate.key))] for candidate in selection.chosen)
 
     def _in_proportion(
-        self, name: str, blocks: tuple[Deepening, ...], trace: NetworkTrace, costs: CostModel
+        self, name: str, blocks: tuple[Inserting, ...], trace: NetworkTrace, costs: CostModel
     ) -> Option:
         present = trace.widths()
 

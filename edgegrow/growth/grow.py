@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,7 +20,9 @@ from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.allocations import Allocator, Option, Pricing
 from edgegrow.growth.architecture import initialise
 from edgegrow.growth.channels import NetworkTrace
-from edgegrow.growth.moves import Move
+from edgegrow.growth.moves import BLOCKS, Move
+from edgegrow.growth.moves.blocks import Inserting
+from edgegrow.growth.moves.insertion import insert_blocks
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
 from edgegrow.growth.record import growth_event
@@ -27,6 +30,7 @@ from edgegrow.growth.scoring import score, subsets
 from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Stretch, Trainer
 from edgegrow.growth.surgery import filter_norms
+from edgegrow.growth.vetting import Vetting
 from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, image_shift, make_optimizer
 
 _FAIR_ANNEAL = 0.5
@@ -108,6 +112,7 @@ class Grower:
             data.flip and augment,
         )
         self.trainer = Trainer(data, self.batches, seed, journal)
+        self.vetting = Vetting(data, train_config, seed)
         self.optimizer = self._new_optimizer(trace)
 
     @property
@@ -262,9 +267,7 @@ class Grower:
                 if option is not options[-1]:
                     self.journal.checkpoint(progress, self.trace, self.optimizer)
         figures = {option.name: Figures(**progress.probes[option.name]["figures"]) for option in options}
-        best = min(options, key=lambda option: figures[option.name].validation_loss)
-        if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[options[0].name].validation_loss:
-            best = options[0]
+        best = self._best(options, figures, progress, number)
         if best.name not in probes:
             unheard = replace(self.trainer, journal=Unheard())
             probes[best.name] = self._probe(
@@ -277,6 +280,7 @@ class Grower:
             {
                 **event,
                 "fresh": progress.fresh,
+                "vetted": progress.vetted,
                 "costs": dict(self.costs(progress)(self.trace.shapes(self.trace.widths()))),
                 "samples": len(scored),
                 "scoring_macs": context.macs,
@@ -290,17 +294,53 @@ class Grower:
         """Lay the step's budget out in every way that is configured; none twice."""
         self._recall(progress)
         limits = self._limits_at(progress, number)
+        refused = {
+            name
+            for name, vetted in progress.vetted.items()
+            if vetted["step"] < number and vetted["with"] < vetted["without"]
+        }
+        left = [m for m in moves if not (isinstance(m, Inserting) and str(m.insertion) in refused)]
         allocator = Allocator(
-            self.trace, progress.insertions, moves, self.pricing, limits, progress.proportions
+            self.trace, progress.insertions, left, self.pricing, limits, progress.proportions
         )
         ways = {"proportional": allocator.proportional, "gain": allocator.gain}
         found = [ways[name]() for name in self.config.allocations]
-        if "deepen" in self.config.moves and (deeper := allocator.deeper()) is not None:
-            found.append(deeper)
+        for kind in BLOCKS:
+            if kind in self.config.moves and (inserting := allocator.block(kind)) is not None:
+                found.append(inserting)
         distinct: dict[tuple[int, ...], Option] = {}
         for option in found:
             distinct.setdefault(tuple(option.network), option)
         return list(distinct.values())
+
+    def _best(
+        self, options: Sequence[Option], figures: Mapping[str, Figures], progress: Progress, number: int
+    ) -> Option:
+        """Take the best after the short trainings, if clearly better than the first; a block if it holds."""
+        left = list(options)
+        while True:
+            best = min(left, key=lambda option: figures[option.name].validation_loss)
+            if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[left[0].name].validation_loss:
+                return left[0]
+            if all(self._holds(block, progress, number) for block in best.blocks):
+                return best
+            left.remove(best)
+
+    def _holds(self, block: Inserting, progress: Progress, number: int) -> bool:
+        """Whether a block does no harm where samples are few; asked once for each."""
+        vetted = progress.vetted.get(str(block.insertion))
+        if vetted is None:
+            network = deepcopy(self.trace)
+            accuracies: dict[str, float] = {"step": number}
+            for name in ("without", "with"):
+                if name == "with":
+                    network = insert_blocks(network, [block.insertion], [deepcopy(block.block)])
+                stage = f"grow {number}, {block.kind}, few samples {name}"
+                accuracies[name], macs = self.vetting.accuracy(network, partial(self.journal.step, stage))
+                progress.macs_trained += macs
+            vetted = progress.vetted[str(block.insertion)] = accuracies
+            self.journal.checkpoint(progress, self.trace, self.optimizer)
+        return vetted["with"] >= vetted["without"]
 
     def _fresh_at(self, number: int) -> bool:
         return self.config.weights == "fresh" and number >= self.config.steps

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, widen
+from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, weigh, widen
 from edgegrow.growth.moves.applying import Applied, apply
 from edgegrow.growth.moves.insertion import replay
 from edgegrow.growth.moves.protocol import REFERENCE_STEP, Context, Move
 
-__all__ = ["KINDS", "REFERENCE_STEP", "Applied", "Context", "Move", "apply", "offer", "replay"]
+__all__ = ["BLOCKS", "KINDS", "REFERENCE_STEP", "Applied", "Context", "Move", "apply", "offer", "replay"]
 
 KINDS: Mapping[str, Callable[[Context], Sequence[Move]]] = MappingProxyType(
     {
@@ -23,10 +23,14 @@ KINDS: Mapping[str, Callable[[Context], Sequence[Move]]] = MappingProxyType(
         "gradmax": gradmax.offer,
         "firefly": firefly.offer,
         "deepen": deepen.offer,
+        "weigh": weigh.offer,
         "widen": widen.offer,
     }
 )
 """Kinds of moves, by name."""
+
+BLOCKS = ("deepen", "weigh")
+"""Those that insert a block."""
 
 
 def offer(kind: str, context: Context) -> list[Move]:

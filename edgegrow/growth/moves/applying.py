@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.moves.blocks import Inserting
 from edgegrow.growth.moves.copies import Copies
-from edgegrow.growth.moves.deepen import Deepening
-from edgegrow.growth.moves.insertion import Insertion, insert_blocks, last_norm
+from edgegrow.growth.moves.insertion import Insertion, insert_blocks
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.placement import Placement, weight_of
 from edgegrow.growth.moves.protocol import Move
@@ -67,7 +67,7 @@ def apply(
     ValueError
         If two moves copy the same channel, or a move is of no known class.
     """
-    deeper = [move for move in moves if isinstance(move, Deepening)]
+    deeper = [move for move in moves if isinstance(move, Inserting)]
     wider = [move for move in moves if isinstance(move, (Copies, Neuron))]
     if len(deeper) + len(wider) < len(moves):
         raise ValueError("moves: one is neither copies, nor a neuron, nor a block")
@@ -83,10 +83,15 @@ def apply(
     directions: dict[nn.Parameter, torch.Tensor] = {
         weight_of(trace, name): laid for name, laid in placement.directions(wider).items()
     }
-    norm_of = {trace.module(layer.norm).weight: layer.shape.name for layer in trace.layers if layer.norm}
+    layer_of = {
+        trace.module(name).weight: layer.shape.name
+        for layer in trace.layers
+        for name in (layer.shape.name, layer.norm)
+        if name
+    }
     for move, block in zip(deeper, blocks, strict=True):
-        scale = last_norm(block).weight
-        directions[scale] = placement.follow_rows(norm_of[scale], move.scales)
+        weight = block.get_parameter(move.weight)
+        directions[weight] = placement.follow_rows(layer_of[weight], move.direction)
     return Applied(trace, directions, insertions)
 
 

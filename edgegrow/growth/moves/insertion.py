@@ -1,8 +1,9 @@
-"""Residual blocks put into a traced network, and records of them from which they can be put in again.
+"""Blocks put into a traced network, and records of them from which they can be put in again.
 
-A block adds to a tensor ``x`` a function of it, ``x + f(x)``; the last batch norm of ``f`` scales by zero at
-first, so that nothing changes. Its two forms are made of what tiny networks are made of, and fold into
-convolutions and an addition on the device.
+A residual block adds to a tensor ``x`` a function of it, ``x + f(x)``; the last batch norm of ``f`` scales by
+zero at first, so that nothing changes. A global block takes the place of a global average pool, whose equal
+weights it begins with. They are made of what tiny networks are made of, and fold into convolutions and an
+addition on the device.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from edgegrow.cost.layers import LayerShape
 from edgegrow.errors import InputError
 from edgegrow.growth.channels import Layer, Piece
 from edgegrow.growth.groups import NetworkTrace, retrace
+from edgegrow.growth.tracing.operations import argument, name_of
 
-Form = Literal["separable", "plain"]
-"""``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm. ``plain``: 3x3 (or linear), batch norm."""
+Form = Literal["separable", "plain", "global"]
+"""Residual ones are ``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm; and ``plain``: 3x3 (or
+linear), batch norm. ``global``: a depthwise convolution as large as the map, batch norm."""
 
 PREFIX = "inserted"
 """Inserted blocks are submodules of the network named so, and numbered from 1 in the order of insertion."""
@@ -41,7 +44,8 @@ class Insertion:
     Attributes
     ----------
     after : str
-        Name of the node of the graph, as it was then, whose output the block reads and adds to.
+        Name of the node of the graph, as it was then, whose output the block reads and adds to; or which a
+        global block replaces.
     form : str
         See `Form`.
     """
@@ -53,15 +57,23 @@ class Insertion:
         """Return it as plain values, which `replay` reads back."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        return f"{self.form} {self.after}"
 
-def make_block(form: Form, channels: int, rank: int) -> nn.Sequential:
-    """Make a block for tensors of this rank, ``(n, c)``, ``(n, c, length)`` or ``(n, c, h, w)``.
 
-    Its last batch norm has scale and shift zero.
+def make_block(form: Form, channels: int, size: tuple[int, ...]) -> nn.Sequential:
+    """Make a block for tensors ``(n, c, *size)``, whose size has up to two dimensions.
+
+    The last batch norm of a residual one has scale and shift zero. Weights of a global one are equal.
     """
-    conv = {3: nn.Conv1d, 4: nn.Conv2d}.get(rank)
-    norm = nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d
+    conv = {1: nn.Conv1d, 2: nn.Conv2d}.get(len(size))
+    norm = nn.BatchNorm2d if len(size) == 2 else nn.BatchNorm1d
     layers: list[tuple[str, nn.Module]]
+    if form == "global":
+        assert conv is not None
+        whole = conv(channels, channels, size, groups=channels, bias=False)  # type: ignore[arg-type]
+        nn.init.constant_(whole.weight, 1 / prod(size))
+        return nn.Sequential(OrderedDict([("depthwise", whole), ("norm", norm(channels))]))
     if conv is None:
         layers = [("linear", nn.Linear(channels, channels, bias=False))]
     elif form == "plain":
@@ -94,7 +106,7 @@ class Place:
     group : str
         Name of the group whose channels are there.
     size : tuple of int
-        ``(h, w)``, ``(length,)`` or ``()``.
+        ``(h, w)``, ``(length,)`` or ``()`` of what the block reads.
     """
 
     insertion: Insertion
@@ -131,16 +143,56 @@ def find_places(network: NetworkTrace) -> list[Place]:
     return places
 
 
+def find_pools(network: NetworkTrace) -> list[Place]:
+    """Find the global average pools that a block can replace: those of a layer's growable channels."""
+    layers = {layer.shape.name: layer for layer in network.layers}
+    growable = {group.name for group in network.growable}
+    places = []
+    for node in network.graph.graph.nodes:
+        if not _averages_globally(network, node):
+            continue
+        layer = _maker(network, layers, node.all_input_nodes[0], past_activations=True)
+        size = tuple(node.all_input_nodes[0].meta["tensor_meta"].shape[2:])
+        if layer is None or len(layer.makes) > 1 or prod(size) == 1:
+            continue
+        (piece,) = layer.makes
+        if piece.group in growable and piece.columns == 1:
+            places.append(Place(Insertion(node.name, "global"), piece.group, size))
+    return places
+
+
+def _averages_globally(network: NetworkTrace, node: fx.Node) -> bool:
+    """Whether a node turns maps ``(n, c, *size)`` into ``(n, c)``, with ones behind or not, by averaging."""
+    module = network.module(str(node.target)) if node.op == "call_module" else None
+    if node.op not in ("call_module", "call_function", "call_method") or len(node.all_input_nodes) != 1:
+        return False
+    before = node.all_input_nodes[0].meta["tensor_meta"].shape
+    name, axes = name_of(node, module), set(range(2, len(before)))
+    if len(before) not in (3, 4):
+        return False
+    if name in ("adaptiveavgpool1d", "adaptiveavgpool2d"):
+        return set(node.meta["tensor_meta"].shape[2:]) == {1}
+    if name == "mean":
+        dims = argument(node, 1, "dim")
+        given = [dims] if isinstance(dims, int) else dims
+        return isinstance(given, Sequence) and {dim % len(before) for dim in given} == axes
+    return False
+
+
 def _is_activation(network: NetworkTrace, node: fx.Node) -> bool:
     if node.op == "call_module":
         return isinstance(network.module(str(node.target)), _ACTIVATIONS)
     return node.op in ("call_function", "call_method") and node.target in _ACTIVATION_CALLS
 
 
-def _maker(network: NetworkTrace, layers: Mapping[str, Layer], node: fx.Node) -> Layer | None:
-    """Find the layer that a tensor comes from, through its batch norm and additions."""
+def _maker(
+    network: NetworkTrace, layers: Mapping[str, Layer], node: fx.Node, past_activations: bool = False
+) -> Layer | None:
+    """Find the layer that a tensor comes from, through its batch norm and additions, or activations too."""
     while True:
-        if node.op == "call_module":
+        if past_activations and _is_activation(network, node):
+            pass
+        elif node.op == "call_module":
             name = str(node.target)
             if name in layers:
                 return layers[name]
@@ -154,7 +206,7 @@ def _maker(network: NetworkTrace, layers: Mapping[str, Layer], node: fx.Node) ->
 def fresh_block(network: NetworkTrace, place: Place) -> nn.Sequential:
     """Make a block that fits, at the network's present widths and in its precision."""
     parameter = next(network.graph.parameters())
-    block = make_block(place.insertion.form, network.widths()[place.group], 2 + len(place.size))
+    block = make_block(place.insertion.form, network.widths()[place.group], place.size)
     return block.to(parameter).train(network.graph.training)
 
 
@@ -168,14 +220,14 @@ def insert_blocks(
     network : NetworkTrace
         The network; its graph is changed, and traced again.
     insertions : sequence of Insertion
-        Where; places that `find_places` names.
+        Where; places that `find_places` or `find_pools` name.
     blocks : sequence of nn.Sequential
         As `fresh_block` makes them.
 
     Returns
     -------
     NetworkTrace
-        The deeper network. Names of nodes and of groups stay.
+        The deeper network. Names of nodes, but for those replaced, and of groups stay.
     """
     module, graph = network.graph, network.graph.graph
     before = sum(name.startswith(PREFIX) for name, _ in module.named_children())
@@ -183,13 +235,20 @@ def insert_blocks(
         (place,) = (node for node in graph.nodes if node.name == insertion.after)
         module.add_submodule(f"{PREFIX}{number}", block)
         readers, last = list(place.users), place
-        for name, _ in block.named_children():
+        replaces = insertion.form == "global"
+        for child, (name, _) in enumerate(block.named_children()):
+            read = place.all_input_nodes[0] if replaces and not child else last
             with graph.inserting_after(last):
-                last = graph.call_module(f"{PREFIX}{number}.{name}", (last,))
+                last = graph.call_module(f"{PREFIX}{number}.{name}", (read,))
         with graph.inserting_after(last):
-            total = graph.call_function(operator.add, (place, last))
+            if not replaces:
+                last = graph.call_function(operator.add, (place, last))
+            elif len(place.meta["tensor_meta"].shape) == 2:
+                last = graph.call_function(torch.flatten, (last, 1))
         for reader in readers:
-            reader.replace_input_with(place, total)
+            reader.replace_input_with(place, last)
+        if replaces:
+            graph.erase_node(place)
     graph.lint()
     module.recompile()
     inputs = [tuple(n.meta["tensor_meta"].shape[1:]) for n in graph.nodes if n.op == "placeholder"]
@@ -216,7 +275,7 @@ def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> Netwo
     InputError
         If a record is not one of this network's.
     """
-    places, chosen = find_places(network), list[Place]()
+    places, chosen = [*find_places(network), *find_pools(network)], list[Place]()
     for record in records:
         found = next((place for place in places if place.insertion.to_json() == dict(record)), None)
         if found is None:
@@ -238,6 +297,7 @@ def block_layers(place: Place, block: nn.Sequential) -> Iterator[Layer]:
             groups = 1 if isinstance(module, nn.Linear) else module.groups
             shape = LayerShape(
                 f"{place.insertion.after}+{name}", len(weight), len(weight), weight[0, 0].numel(),
-                prod(place.size), name == "depthwise", isinstance(module, nn.Linear), groups,
+                1 if place.insertion.form == "global" else prod(place.size),
+                name == "depthwise", isinstance(module, nn.Linear), groups,
             )  # fmt: skip
             yield Layer(shape, (Piece(place.group),), (Piece(place.group),))

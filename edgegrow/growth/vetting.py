@@ -1,0 +1,113 @@
+"""A hard look at blocks: what they do to samples that are not trained on.
+
+A block is chosen by a short training on all samples, and there whatever has more parameters is ahead: it
+learns faster. What it does to data that are scarce shows only late. So the network is also trained with and
+without it on few samples for all epochs, from fresh weights, where what overfits is behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from edgegrow.config import TrainConfig
+from edgegrow.data.dataset import Dataset, Split
+from edgegrow.growth.architecture import initialise
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.probe import count_of
+from edgegrow.training import (
+    TRAIN_PASSES,
+    Batches,
+    cosine,
+    evaluate,
+    generator,
+    image_shift,
+    make_optimizer,
+    train,
+)
+
+_LEAST_PART, _LEAST_STEPS = 0.04, 600
+"""Share of the training samples, and optimiser steps on them: with fewer, all networks underfit."""
+
+_SAMPLES, _ORDER = 6, 7
+"""Random streams."""
+
+
+@dataclass(frozen=True)
+class Vetting:
+    """Trains networks on a part of the training samples for all epochs.
+
+    Attributes
+    ----------
+    data : Dataset
+        Its validation split decides.
+    config : TrainConfig
+        Its ``epochs`` are a number.
+    seed : int
+        Decides the part, the weights, and the order.
+    """
+
+    data: Dataset
+    config: TrainConfig
+    seed: int
+
+    @property
+    def batches(self) -> Batches:
+        """Batches of the part: of as many samples as the least steps need, at most half of them."""
+        assert self.config.epochs is not None
+        train, augment = self.data.train, self.config.augment
+        needed = max(_LEAST_PART * len(train), _LEAST_STEPS * self.config.batch_size / self.config.epochs)
+        count = max(2, min(round(needed), len(train) // 2))
+        order = torch.randperm(len(train), generator=generator(self.seed, _SAMPLES))[:count].numpy()
+        return Batches(
+            Split(train.x[order], train.y[order]),
+            min(self.config.batch_size, count),
+            image_shift(self.data.input_shape) if augment else 0,
+            self.data.flip and augment,
+        )
+
+    def accuracy(
+        self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]
+    ) -> tuple[float, float]:
+        """Train a network from fresh weights.
+
+        Parameters
+        ----------
+        trace : NetworkTrace
+            Trained in place.
+        on_step : callable
+            Called with the number of each step, of all steps, and its loss.
+
+        Returns
+        -------
+        accuracy : float
+            On validation samples, from 0 to 1.
+        macs : float
+            Multiply-accumulates that it took.
+
+        Raises
+        ------
+        InputError
+            If the training diverges.
+        """
+        config, batches = self.config, self.batches
+        assert config.epochs is not None
+        steps = max(1, round(config.epochs * batches.steps_per_epoch))
+        initialise(trace, self.seed)
+        optimizer = make_optimizer(trace.graph, config.lr, config.momentum, config.weight_decay)
+        rng = generator(self.seed, _ORDER)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng.initial_seed())  # for the network's own dropout
+            train(
+                trace.graph,
+                optimizer,
+                batches.draw(rng),
+                partial(cosine, config.lr, steps=steps),
+                range(steps),
+                lambda step, loss: on_step(step + 1, steps, loss),
+            )
+        macs = float(TRAIN_PASSES * count_of(trace) * batches.size * steps)
+        return evaluate(trace.graph, self.data.validation)[1], macs
