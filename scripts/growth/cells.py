@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ from edgegrow.versions import versions
 from growth.tasks import ARMS, DEFAULT, KEYWORDS, Arm, Task
 
 Figures = dict[str, Any]
+
+EQUAL = 0.005
+"""Relative difference within which two trainings are equal: networks fill a budget by whole channels."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,10 @@ class Cell:
                 f"{self.file}: made with other settings (epochs, or defaults that have changed since): "
                 "give another --runs, or delete it and its folder"
             )
-        return found if needed == self.needs() else None
+        needs = self.needs()
+        if needed.keys() != needs.keys() or not all(_about(needed[name], needs[name]) for name in needs):
+            return None
+        return found
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -142,6 +149,11 @@ class Cell:
         """Tell the cells that this one needs by what their training took; None where one is not finished."""
         results = {name: self.of(name).result() for name in self.arm.needs}
         return {name: result and result["macs_trained"] for name, result in results.items()}
+
+
+def _about(before: float | None, now: float | None) -> bool:
+    """Whether the training of a cell that is needed is what it was, within what counts as equal."""
+    return before == now if None in (before, now) else isclose(before, now, rel_tol=EQUAL)  # type: ignore[arg-type]
 
 
 def run_cell(cell: Cell) -> None:
