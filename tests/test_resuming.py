@@ -44,7 +44,7 @@ class Stopping(Silent):
 @pytest.mark.parametrize(
     ("stage", "at"),
     [
-        ("seed", 0.7), ("grow 1, gain", 0.5), ("grow 2, proportional", 1.0), ("grow 2, deeper", 0.1),
+        ("seed", 0.7), ("grow 1, gain", 0.5), ("grow 2, proportional", 1.0), ("grow 2, deepen", 0.1),
         ("anneal", 0.6),
     ],
 )  # fmt: skip
@@ -61,7 +61,7 @@ def test_an_interrupted_run_resumes_to_the_very_same(stage, at, whole, tmp_path)
 def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):
     """The best option of a step is known from one life, its network is made anew in another."""
     folder = tmp_path / "run"
-    stages = ["grow 1, proportional", "grow 1, gain", "grow 1, deeper", "grow 2, gain", "grow 2, deeper"]
+    stages = ["grow 1, proportional", "grow 1, gain", "grow 1, deepen", "grow 2, gain", "grow 2, deepen"]
     for start in (lambda listener: api.grow(configuration(), folder, listener),
                   *[lambda listener: api.resume(folder, listener)] * 4):  # fmt: skip
         with pytest.raises(KeyboardInterrupt):

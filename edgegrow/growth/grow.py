@@ -297,7 +297,7 @@ class Grower:
         refused = {
             name
             for name, vetted in progress.vetted.items()
-            if vetted["step"] < number and vetted["with"] < vetted["without"]
+            if vetted["step"] < number and not self.vetting.holds(vetted["without"], vetted["with"])
         }
         left = [m for m in moves if not (isinstance(m, Inserting) and str(m.insertion) in refused)]
         allocator = Allocator(
@@ -340,7 +340,7 @@ class Grower:
                 progress.macs_trained += macs
             vetted = progress.vetted[str(block.insertion)] = accuracies
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-        return vetted["with"] >= vetted["without"]
+        return self.vetting.holds(vetted["without"], vetted["with"])
 
     def _fresh_at(self, number: int) -> bool:
         return self.config.weights == "fresh" and number >= self.config.steps

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import sqrt
 
 import torch
 
@@ -68,6 +69,14 @@ class Vetting:
             image_shift(self.data.input_shape) if augment else 0,
             self.data.flip and augment,
         )
+
+    def holds(self, without: float, with_block: float) -> bool:
+        """Whether an accuracy is not behind another by more than a standard error of their difference.
+
+        That is ``sqrt(2 p (1 - p) / n)`` for ``n`` validation samples.
+        """
+        error = sqrt(2 * without * (1 - without) / len(self.data.validation))
+        return with_block >= without - error
 
     def accuracy(
         self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]

@@ -15,7 +15,7 @@ from .moving import applied, change, logits, prepared
 from .networks import fit, samples
 
 
-@pytest.mark.parametrize("kind", ["new", "gradmax", "deepen"])
+@pytest.mark.parametrize("kind", ["new", "gradmax", "deepen", "weigh"])
 @pytest.mark.parametrize("name", ["mlp", "conv1d", "dscnn", "resnet8", "tied"])
 def test_first_order_law(name, kind, digits, double):
     """Each alone, and all together: the loss falls by the slope, and nothing else would lower it more."""
