@@ -35,7 +35,7 @@ def grown(digits, vetting):
     limits, config = {"macs": 20e3}, GrowConfig(moves=("split", "weigh"), samples=64, steps=3, interval=0.05)
     planted = plant_seed(load_net("dscnn"), digits.input_shape, 10, pricing("macs")(()), limits, 0.4, 0)
     notes, progress = Notes(), Progress()
-    grower = Grower(planted, digits, pricing("macs"), limits, TrainConfig(epochs=40.0), config, 0, notes)
+    grower = Grower(planted, digits, pricing("macs"), limits, TrainConfig(epochs=100.0), config, 0, notes)
     if vetting is not None:
         grower.vetting = vetting
     grower.grow(progress)
