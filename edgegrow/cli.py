@@ -71,7 +71,7 @@ def grow(
     moves: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of moves, with commas: split, signed, new, gradmax, firefly, deepen, widen."
+            help="Kinds of moves, with commas: split, signed, new, gradmax, firefly, deepen, weigh, widen."
         ),
     ] = None,
     qat: Annotated[int | None, typer.Option(help="Quantization-aware epochs at the end, on top.")] = None,

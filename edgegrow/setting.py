@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from edgegrow.calibrating import Subject
-from edgegrow.config import RunConfig
+from edgegrow.config import GrowConfig, RunConfig
 from edgegrow.cost.microcontroller import check_predictable
 from edgegrow.cost.model import PREDICTED, LayerCosts, check_predicted
 from edgegrow.data import load_dataset
@@ -23,7 +23,7 @@ from edgegrow.finishing import Finisher
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
-from edgegrow.growth.moves import replay
+from edgegrow.growth.moves import BLOCKS, replay
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
@@ -71,11 +71,8 @@ class Setting:
         self.float_graph = lower(
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
-        if "deepen" in config.grow.moves and self.target.latency_table is not None:
-            raise InputError(
-                f"grow.moves: target {self.target.name} prices one structure alone, by its "
-                "cost.latency_table: leave deepen out, or the table"
-            )
+        if self.grow_config != config.grow:
+            listener.say(f"target {self.target.name} prices one structure alone, by its table: no weigh")
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train
@@ -93,6 +90,26 @@ class Setting:
         other.__dict__.pop("seed", None)
         other.config, other.limits = config, _limits(config, self.target)
         return other
+
+    @property
+    def grow_config(self) -> GrowConfig:
+        """How the network is grown: without ``weigh`` where the target cannot price it.
+
+        Raises
+        ------
+        InputError
+            Where nothing else was asked for, or depth was.
+        """
+        config, target = self.config.grow, self.target
+        if target.latency_table is None or not set(BLOCKS).intersection(config.moves):
+            return config
+        moves = tuple(kind for kind in config.moves if kind not in BLOCKS)
+        if "deepen" in config.moves or not moves:
+            raise InputError(
+                f"grow.moves: target {target.name} prices one structure alone, by its cost.latency_table: "
+                f"leave {' and '.join(BLOCKS)} out, or the table"
+            )
+        return config.model_copy(update={"moves": moves})
 
     @cached_property
     def costs(self) -> CostModel:
@@ -165,7 +182,7 @@ class Setting:
             self.pricing,
             self.limits,
             self.train_config,
-            self.config.grow,
+            self.grow_config,
             self.config.seed,
             Journal(folder, self.listener),
             self.example.widths(),
