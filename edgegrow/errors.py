@@ -8,9 +8,18 @@ from __future__ import annotations
 
 
 class EdgegrowError(Exception):
-    """Base of every error a user can cause; ``exit_code`` is what the command line ends with."""
+    """Base of every error a user can cause; ``exit_code`` is what the command line ends with.
+
+    Parameters
+    ----------
+    message : str
+        Line breaks in it, as of a value that is quoted, become spaces.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class InputError(EdgegrowError):

@@ -1,7 +1,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgegrow.budget import Budget, Goal, Ladder
@@ -78,18 +78,19 @@ def test_no_text_breaks_the_parsers_of_ladders_and_goals(text, kind):
     try:
         kind.parse(text)
     except InputError as error:
-        message = str(error).replace(text, "")
-    assert "\n" not in message
+        message = str(error)
+    assert len(message.splitlines()) <= 1
 
 
 @given(st.text(max_size=30))
+@example("0\n0\x85")
 def test_no_text_breaks_the_budget_parser(text):
     message = ""
     try:
         assert Budget.parse(text).limits
     except InputError as error:
-        message = str(error).replace(text, "")
-    assert "\n" not in message
+        message = str(error)
+    assert len(message.splitlines()) <= 1
 
 
 @given(st.sampled_from(sorted(UNITS)), st.floats(1e-3, 1e6), st.data())
