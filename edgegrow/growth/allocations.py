@@ -20,7 +20,7 @@ from edgegrow.growth.menu import Candidate, Menu
 from edgegrow.growth.moves import Move
 from edgegrow.growth.moves.blocks import Inserting
 from edgegrow.growth.moves.copies import Copies
-from edgegrow.growth.moves.insertion import insert_blocks
+from edgegrow.growth.moves.insertion import Insertion, insert_blocks
 from edgegrow.growth.proportional import proportional_widths
 from edgegrow.growth.select import (
     CheckedCostModel,
@@ -63,9 +63,10 @@ class Option:
     learnt: Mapping[str, Any]
 
     @property
-    def network(self) -> list[int]:
+    def network(self) -> list[str | int]:
         """What tells the grown network from others of the same step: inserted blocks, then widths."""
-        return [len(self.insertions), *self.selection.widths.values()]
+        blocks = (str(Insertion(**record)) for record in self.insertions)  # type: ignore[arg-type]
+        return [*blocks, *self.selection.widths.values()]
 
     @property
     def gain(self) -> float:

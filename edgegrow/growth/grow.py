@@ -308,7 +308,7 @@ class Grower:
         for kind in BLOCKS:
             if kind in self.config.moves and (inserting := allocator.block(kind)) is not None:
                 found.append(inserting)
-        distinct: dict[tuple[int, ...], Option] = {}
+        distinct: dict[tuple[str | int, ...], Option] = {}
         for option in found:
             distinct.setdefault(tuple(option.network), option)
         return list(distinct.values())
