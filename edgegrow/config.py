@@ -24,7 +24,7 @@ from edgegrow.units import quantity_name
 LONGEST_GROWTH = 0.5
 """Share of all training that the tries of all growth steps may take; the rest is for the final size."""
 
-Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "widen"]
+Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "trim", "widen"]
 """Kinds of moves, as `edgegrow.growth.moves` knows them."""
 
 
@@ -118,7 +118,7 @@ class GrowConfig(Frozen):
     @property
     def tries(self) -> int:
         """Ways that a growth step tries at most."""
-        return len(self.allocations) + len({"deepen", "weigh"}.intersection(self.moves))
+        return len(self.allocations) + len({"deepen", "weigh", "trim"}.intersection(self.moves))
 
     @model_validator(mode="after")
     def _leaves_training(self) -> GrowConfig:

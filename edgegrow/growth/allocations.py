@@ -18,9 +18,9 @@ from edgegrow.growth.architecture import Records
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.menu import Candidate, Menu
 from edgegrow.growth.moves import Move
-from edgegrow.growth.moves.blocks import Inserting
+from edgegrow.growth.moves.blocks import Restructuring
 from edgegrow.growth.moves.copies import Copies
-from edgegrow.growth.moves.insertion import Insertion, insert_blocks
+from edgegrow.growth.moves.insertion import Insertion
 from edgegrow.growth.proportional import proportional_widths
 from edgegrow.growth.select import (
     CheckedCostModel,
@@ -64,9 +64,9 @@ class Option:
 
     @property
     def network(self) -> list[str | int]:
-        """What tells the grown network from others of the same step: inserted blocks, then widths."""
-        blocks = (str(Insertion(**record)) for record in self.insertions)  # type: ignore[arg-type]
-        return [*blocks, *self.selection.widths.values()]
+        """What tells the grown network from others of the same step: its records, then widths."""
+        records = (str(Insertion(**record)) for record in self.insertions)  # type: ignore[arg-type]
+        return [*records, *self.selection.widths.values()]
 
     @property
     def gain(self) -> float:
@@ -74,9 +74,9 @@ class Option:
         return sum(move.gain for move in self.moves)
 
     @property
-    def blocks(self) -> tuple[Inserting, ...]:
-        """Blocks that it inserts."""
-        return tuple(move for move in self.moves if isinstance(move, Inserting))
+    def blocks(self) -> tuple[Restructuring, ...]:
+        """Its moves that restructure the network."""
+        return tuple(move for move in self.moves if isinstance(move, Restructuring))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class Allocator:
         return Option("gain", self._chosen(selection), self.insertions, selection, _learnt(self.costs))
 
     def block(self, kind: str) -> Option | None:
-        """Insert the block of a kind that promises most for what it costs, and widen all in proportion.
+        """Make the block of a kind that promises most for what it costs, and widen all in proportion.
+
+        What it leaves of the budget, or frees by narrowing kernels, goes into channels.
 
         None where none of the best few fits, by the cost model or as tried on the target.
 
@@ -126,10 +128,10 @@ class Allocator:
         InputError
             If the network with it cannot be priced.
         """
-        blocks = (move for move in self.moves if isinstance(move, Inserting) and move.kind == kind)
+        blocks = (move for move in self.moves if isinstance(move, Restructuring) and move.kind == kind)
         ranked = sorted(blocks, key=lambda move: -move.gain / _macs(move))
         for block in ranked[:_BLOCKS]:
-            deeper = insert_blocks(deepcopy(self.trace), [block.insertion], [deepcopy(block.block)])
+            deeper = block.made(deepcopy(self.trace))
             costs = self.pricing([*self.insertions, block.insertion.to_json()])
             if isinstance(costs, CheckedCostModel):
                 costs.recall({})  # what it has learnt in an earlier step is not known after an interruption
@@ -172,7 +174,7 @@ class Allocator:
         return tuple(self.moves[int(str(candidate.key))] for candidate in selection.chosen)
 
     def _in_proportion(
-        self, name: str, blocks: tuple[Inserting, ...], trace: NetworkTrace, costs: CostModel
+        self, name: str, blocks: tuple[Restructuring, ...], trace: NetworkTrace, costs: CostModel
     ) -> Option:
         present = trace.widths()
 

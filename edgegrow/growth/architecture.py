@@ -1,4 +1,4 @@
-"""What growth has found, without its weights: widths of channel groups, and blocks that were inserted."""
+"""What growth has found, without its weights: widths of channel groups, blocks inserted, kernels narrowed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from edgegrow.errors import InputError
 from edgegrow.growth.channels import NetworkTrace
-from edgegrow.growth.moves.insertion import replay
+from edgegrow.growth.moves.replaying import replay
 from edgegrow.growth.surgery import resize
 
 Records = Sequence[Mapping[str, str]]
-"""Inserted blocks in order, as `edgegrow.growth.moves.insertion.Insertion.to_json` gives them."""
+"""Inserted blocks, and that kernels were narrowed, in order, as `edgegrow.growth.moves.insertion.Insertion.to_json` gives them."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from edgegrow.growth.allocations import Allocator, Option, Pricing
 from edgegrow.growth.architecture import initialise
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import BLOCKS, Move
-from edgegrow.growth.moves.blocks import Inserting
-from edgegrow.growth.moves.insertion import insert_blocks
+from edgegrow.growth.moves.blocks import Restructuring
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
 from edgegrow.growth.record import growth_event
@@ -299,7 +298,7 @@ class Grower:
             for name, vetted in progress.vetted.items()
             if vetted["step"] < number and not self.vetting.holds(vetted["without"], vetted["with"])
         }
-        left = [m for m in moves if not (isinstance(m, Inserting) and str(m.insertion) in refused)]
+        left = [m for m in moves if not (isinstance(m, Restructuring) and str(m.insertion) in refused)]
         allocator = Allocator(
             self.trace, progress.insertions, left, self.pricing, limits, progress.proportions
         )
@@ -326,7 +325,7 @@ class Grower:
                 return best
             left.remove(best)
 
-    def _holds(self, block: Inserting, progress: Progress, number: int) -> bool:
+    def _holds(self, block: Restructuring, progress: Progress, number: int) -> bool:
         """Whether a block does no harm where samples are few; asked once for each."""
         vetted = progress.vetted.get(str(block.insertion))
         if vetted is None:
@@ -334,7 +333,7 @@ class Grower:
             accuracies: dict[str, float] = {"step": number}
             for name in ("without", "with"):
                 if name == "with":
-                    network = insert_blocks(network, [block.insertion], [deepcopy(block.block)])
+                    network = block.made(network)
                 stage = f"grow {number}, {block.kind}, few samples {name}"
                 accuracies[name], macs = self.vetting.accuracy(network, partial(self.journal.step, stage))
                 progress.macs_trained += macs

@@ -31,7 +31,8 @@ class Progress:
     fresh : bool
         Whether the network's weights are fresh ones, trained at its present size alone.
     insertions : list of dict
-        Blocks that the network has beside the seed's own; see `edgegrow.growth.architecture`.
+        Blocks that the network has beside the seed's own, and that its kernels were narrowed; see
+        `edgegrow.growth.architecture`.
     proportions : dict
         ``{group name: channels}``, what growing in proportion keeps to.
     probes : dict

@@ -23,7 +23,7 @@ _SCORING_SHARE = 0.05
 _EIGENPAIRS = ("split", "signed", "firefly")
 """Kinds that need the extreme eigenpairs of splitting matrices; they share them."""
 
-_OWN_PASSES = {"new": 12, "gradmax": 24, "firefly": 200, "deepen": 8, "weigh": 5}
+_OWN_PASSES = {"new": 12, "gradmax": 24, "firefly": 200, "deepen": 8, "weigh": 5, "trim": 3}
 """What the other parts of kinds take at most, in forward passes; seen on the built-in networks."""
 
 _SCORING_BATCH = 256

@@ -53,7 +53,7 @@ def _taken(tensor: torch.Tensor, index: torch.Tensor, axis: int, factor: torch.T
     return tensor * factor.reshape([-1 if a == axis else 1 for a in range(tensor.ndim)])
 
 
-def _take(
+def take_entries(
     parameter: nn.Parameter,
     index: torch.Tensor,
     axis: int,
@@ -61,7 +61,20 @@ def _take(
     factor: torch.Tensor | None = None,
     momentum_factor: torch.Tensor | None = None,
 ) -> None:
-    """Replace a parameter and its momentum by their entries ``index`` along ``axis``."""
+    """Replace a parameter and its momentum by their entries ``index`` along ``axis``.
+
+    Parameters
+    ----------
+    parameter : nn.Parameter
+        Keeps its identity; its gradient is dropped.
+    index : torch.Tensor
+        ``(m,)``.
+    axis : int
+    state : mapping
+        The optimiser's ``state``.
+    factor, momentum_factor : torch.Tensor, optional
+        ``(m,)``, what the entries, and their momentum, are multiplied by.
+    """
     for own, key in list(_buffers(state, parameter)):
         own[key] = _taken(own[key], index, axis, momentum_factor)
     parameter.data = _taken(parameter.data, index, axis, factor)
@@ -139,7 +152,7 @@ def take_channels(
         module = trace.module(name)
         for parameter in (module._parameters.get("weight"), module._parameters.get("bias")):
             if parameter is not None:
-                _take(parameter, rows.places, 0, state, momentum_factor=rows.factor(column_factor))
+                take_entries(parameter, rows.places, 0, state, momentum_factor=rows.factor(column_factor))
         for buffer in ("running_mean", "running_var"):
             if (value := module._buffers.get(buffer)) is not None:
                 setattr(module, buffer, value[rows.places])
@@ -147,7 +160,7 @@ def take_channels(
         columns = gathering(trace, trace.columns[consumer.name], group, index)
         factor, momentum = columns.factor(column_factor), columns.factor(column_momentum_factor)
         weight: nn.Parameter = trace.module(consumer.name).weight  # type: ignore[assignment]
-        _take(weight, columns.places, 1, state, factor, momentum)
+        take_entries(weight, columns.places, 1, state, factor, momentum)
     trace.sizes[group.name] = len(index)
     for name in {*group.filtered, *group.norms, *(consumer.name for consumer in group.consumers)}:
         _note_sizes(trace.module(name), trace.length(trace.rows[name]))

@@ -1,6 +1,7 @@
 """Moves: the ways in which a network can grow, under one protocol.
 
-`offer` asks a kind for its candidates, `apply` makes a choice of them, of any kinds, at step zero.
+`offer` asks a kind for its candidates, `apply` makes a choice of them, of any kinds, at step zero: there every
+kind leaves the function as it is, but ``trim``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, weigh, widen
+from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, trim, weigh, widen
 from edgegrow.growth.moves.applying import Applied, apply
-from edgegrow.growth.moves.insertion import replay
 from edgegrow.growth.moves.protocol import REFERENCE_STEP, Context, Move
+from edgegrow.growth.moves.replaying import replay
 
 __all__ = ["BLOCKS", "KINDS", "REFERENCE_STEP", "Applied", "Context", "Move", "apply", "offer", "replay"]
 
@@ -24,13 +25,14 @@ KINDS: Mapping[str, Callable[[Context], Sequence[Move]]] = MappingProxyType(
         "firefly": firefly.offer,
         "deepen": deepen.offer,
         "weigh": weigh.offer,
+        "trim": trim.offer,
         "widen": widen.offer,
     }
 )
 """Kinds of moves, by name."""
 
-BLOCKS = ("deepen", "weigh")
-"""Those that insert a block."""
+BLOCKS = ("deepen", "weigh", "trim")
+"""Those that restructure the network, most by a block: each is an option of a growth step of its own."""
 
 
 def offer(kind: str, context: Context) -> list[Move]:

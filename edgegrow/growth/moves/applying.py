@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from edgegrow.growth.channels import NetworkTrace
-from edgegrow.growth.moves.blocks import Inserting
+from edgegrow.growth.moves.blocks import Inserting, Restructuring
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.insertion import Insertion, insert_blocks
+from edgegrow.growth.moves.kernels import narrow_kernels
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.placement import Placement, weight_of
 from edgegrow.growth.moves.protocol import Move
+from edgegrow.growth.moves.trim import Trimming
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Applied:
     Attributes
     ----------
     trace : NetworkTrace
-        The grown network; its function is that from before.
+        The grown network; its function is that from before, but for kernels that were narrowed.
     directions : dict
         For every parameter concerned, in its new shape, what is to be added to it, times a step.
     insertions : tuple of Insertion
-        Blocks that were inserted, in order: records for `edgegrow.growth.moves.insertion.replay`.
+        What has restructured it, in order: records for `edgegrow.growth.moves.replay`.
     """
 
     trace: NetworkTrace
@@ -44,7 +46,9 @@ def apply(
     generator: torch.Generator,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Applied:
-    """Make moves at step zero: the function stays as it is.
+    """Make moves at step zero: the function stays as it is, unless one narrows kernels.
+
+    That is done last, so that what other moves do to filters is narrowed with them.
 
     Parameters
     ----------
@@ -67,18 +71,20 @@ def apply(
     ValueError
         If two moves copy the same channel, or a move is of no known class.
     """
+    insertions = tuple(move.insertion for move in moves if isinstance(move, Restructuring))
+    trims = any(isinstance(move, Trimming) for move in moves)
     deeper = [move for move in moves if isinstance(move, Inserting)]
     wider = [move for move in moves if isinstance(move, (Copies, Neuron))]
-    if len(deeper) + len(wider) < len(moves):
-        raise ValueError("moves: one is neither copies, nor a neuron, nor a block")
-    insertions = tuple(move.insertion for move in deeper)
+    if len(insertions) + len(wider) < len(moves):
+        raise ValueError("moves: one is neither copies, nor a neuron, nor does it restructure the network")
     blocks = [deepcopy(move.block).train(trace.graph.training) for move in deeper]
     if blocks:
-        trace = insert_blocks(trace, insertions, blocks)
+        trace = insert_blocks(trace, [move.insertion for move in deeper], blocks)
+    state = None if optimizer is None else optimizer.state
     if optimizer is not None:
         for block in blocks:
             _adopt(optimizer, block)
-    placement = Placement(trace, wider, generator, None if optimizer is None else optimizer.state)
+    placement = Placement(trace, wider, generator, state)
     placement.place_neurons(wider)
     directions: dict[nn.Parameter, torch.Tensor] = {
         weight_of(trace, name): laid for name, laid in placement.directions(wider).items()
@@ -92,6 +98,8 @@ def apply(
     for move, block in zip(deeper, blocks, strict=True):
         weight = block.get_parameter(move.weight)
         directions[weight] = placement.follow_rows(layer_of[weight], move.direction)
+    if trims:
+        trace = narrow_kernels(trace, state, directions)
     return Applied(trace, directions, insertions)
 
 

@@ -1,7 +1,8 @@
-"""Moves that insert a block: what all kinds of them have in common."""
+"""Moves that restructure a network, and those of them that insert a block: what they have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from edgegrow.cost.layers import count_macs
-from edgegrow.growth.channels import Layer
+from edgegrow.growth.channels import Layer, NetworkTrace
 from edgegrow.growth.moves.calibration import calibrate, evaluating
 from edgegrow.growth.moves.insertion import Insertion, Place, block_layers, fresh_block, insert_blocks
 from edgegrow.growth.moves.protocol import Context, Proposal, outputs
@@ -19,13 +20,28 @@ from edgegrow.training import TRAIN_PASSES
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Inserting(Proposal):
-    """A block to be inserted.
+class Restructuring(Proposal, ABC):
+    """A change of what layers there are, or of their kernels: an option of a growth step of its own.
 
     Attributes
     ----------
     insertion : Insertion
-        Where.
+        Its record.
+    """
+
+    insertion: Insertion
+
+    @abstractmethod
+    def made(self, network: NetworkTrace) -> NetworkTrace:
+        """Make it on a network, in place, and return the network as it is then; it can be made again."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Inserting(Restructuring):
+    """A block to be inserted.
+
+    Attributes
+    ----------
     block : nn.Sequential
         What; a copy of it is inserted, so that a move can be tried.
     added : tuple of Layer
@@ -36,7 +52,6 @@ class Inserting(Proposal):
         What a unit step adds to it.
     """
 
-    insertion: Insertion
     block: nn.Sequential
     added: tuple[Layer, ...]
     weight: str
@@ -46,6 +61,10 @@ class Inserting(Proposal):
     def layers(self) -> tuple[Layer, ...]:
         """See `Move`."""
         return self.added
+
+    def made(self, network: NetworkTrace) -> NetworkTrace:
+        """See `Restructuring`."""
+        return insert_blocks(network, [self.insertion], [deepcopy(self.block)])
 
 
 def offer_blocks(

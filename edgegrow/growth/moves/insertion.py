@@ -1,4 +1,4 @@
-"""Blocks put into a traced network, and records of them from which they can be put in again.
+"""Blocks put into a traced network, and records of them.
 
 A residual block adds to a tensor ``x`` a function of it, ``x + f(x)``; the last batch norm of ``f`` scales by
 zero at first, so that nothing changes. A global block takes the place of a global average pool, whose equal
@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import prod
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import LayerShape
-from edgegrow.errors import InputError
 from edgegrow.growth.channels import Layer, Piece
 from edgegrow.growth.groups import NetworkTrace, retrace
 from edgegrow.growth.tracing.operations import argument, name_of
 
-Form = Literal["separable", "plain", "global"]
+Form = Literal["separable", "plain", "global", "trim"]
 """Residual ones are ``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm; and ``plain``: 3x3 (or
-linear), batch norm. ``global``: a depthwise convolution as large as the map, batch norm."""
+linear), batch norm. ``global``: a depthwise convolution as large as the map, batch norm. ``trim`` inserts
+nothing: the network's own kernels are narrowed (`edgegrow.growth.moves.kernels`)."""
 
 PREFIX = "inserted"
 """Inserted blocks are submodules of the network named so, and numbered from 1 in the order of insertion."""
@@ -45,7 +45,7 @@ class Insertion:
     ----------
     after : str
         Name of the node of the graph, as it was then, whose output the block reads and adds to; or which a
-        global block replaces.
+        global block replaces; or whose kernel is the first that is narrowed.
     form : str
         See `Form`.
     """
@@ -251,42 +251,13 @@ def insert_blocks(
             graph.erase_node(place)
     graph.lint()
     module.recompile()
-    inputs = [tuple(n.meta["tensor_meta"].shape[1:]) for n in graph.nodes if n.op == "placeholder"]
-    return retrace(module, inputs)
+    return retrace(module, input_shapes(network))
 
 
-def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> NetworkTrace:
-    """Insert fresh blocks as `Insertion.to_json` recorded them, in order; weights are loaded afterwards.
-
-    Parameters
-    ----------
-    network : NetworkTrace
-        As it was before all of them, at whatever widths.
-    records : iterable of mapping
-        The records.
-
-    Returns
-    -------
-    NetworkTrace
-        With the same names of modules and groups as the recorded one.
-
-    Raises
-    ------
-    InputError
-        If a record is not one of this network's.
-    """
-    places, chosen = [*find_places(network), *find_pools(network)], list[Place]()
-    for record in records:
-        found = next((place for place in places if place.insertion.to_json() == dict(record)), None)
-        if found is None:
-            raise InputError(
-                f"insertion {dict(record)}: the network has no such place: take the record of this network"
-            )
-        chosen.append(found)
-    if not chosen:
-        return network
-    blocks = [fresh_block(network, place) for place in chosen]
-    return insert_blocks(network, [place.insertion for place in chosen], blocks)
+def input_shapes(network: NetworkTrace) -> list[tuple[int, ...]]:
+    """Return the shapes of one sample, as traced: what `retrace` asks for."""
+    nodes = network.graph.graph.nodes
+    return [tuple(node.meta["tensor_meta"].shape[1:]) for node in nodes if node.op == "placeholder"]
 
 
 def block_layers(place: Place, block: nn.Sequential) -> Iterator[Layer]:

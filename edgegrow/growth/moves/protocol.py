@@ -1,8 +1,8 @@
 r"""What every kind of move has in common: a predicted gain, on one scale, and a step along which it is made.
 
 At a growth step a *kind of move* looks at the network once and offers candidates. A choice of them is applied
-at step zero, which leaves the function as it is, and the network is then moved along one direction by a
-relative step ``eps`` that a line search finds.
+at step zero, which leaves the function as it is (but for what ``trim`` cuts off), and the network is then
+moved along one direction by a relative step ``eps`` that a line search finds.
 
 *One scale for all kinds.* A step ``eps`` moves the parameters of each move by ``eps`` in relative
 coordinates, in which every parameter tensor concerned is measured in units of its natural norm: a filter in
@@ -47,7 +47,7 @@ class Move(Protocol):
 
     @property
     def group(self) -> str:
-        """Name of the group that gains channels; of ``deepen``, the node behind which the block comes."""
+        """Name of the group that gains channels; of a block, the node of its `Insertion`."""
         ...
 
     @property

@@ -1,0 +1,70 @@
+r"""Kernels narrowed to three taps: what wide ones cost goes into channels.
+
+Under a budget of few multiply-accumulates a kernel of five has its price in channels: two of three taps leave
+room for more of them. So every kernel above three is cut to its centre, at once and once and for all. It is
+the one kind that does not leave the function as it is: of the taps ``w`` that go, the loss changes by
+
+    change = -sum(dL/dw w),
+
+at first order (Molchanov, Mallya, Tyree, Frosio, Kautz, "Importance Estimation for Neural Network Pruning",
+CVPR 2019, section 3.1, equation 7, with its sign). The change is made whole, whatever the step; what the
+channels win that are bought for it, their own moves say.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+
+from edgegrow.cost.layers import count_macs
+from edgegrow.growth.channels import NetworkTrace
+from edgegrow.growth.moves.blocks import Restructuring
+from edgegrow.growth.moves.calibration import evaluating
+from edgegrow.growth.moves.kernels import find_trim, find_wide, narrow_kernels
+from edgegrow.growth.moves.protocol import Context, outputs
+from edgegrow.training import TRAIN_PASSES
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trimming(Restructuring):
+    """All kernels above three to be narrowed. It adds no layers: it makes those there are cheaper.
+
+    Attributes
+    ----------
+    change : float
+        Of the loss, at first order.
+    """
+
+    change: float
+
+    def made(self, network: NetworkTrace) -> NetworkTrace:
+        """See `Restructuring`."""
+        return narrow_kernels(network)
+
+    def predicted(self, step: float) -> float:
+        """See `Move`: the same at every step."""
+        return self.change
+
+
+def offer(context: Context) -> list[Trimming]:
+    """Offer to narrow the network's kernels; nothing where none can be, as where they have been before."""
+    trace = deepcopy(context.trace)
+    trace.graph.requires_grad_(True)
+    wide = find_wide(trace)
+    if not wide:
+        return []
+    weights, change = [one.conv.weight for one in wide], 0.0
+    with evaluating(trace.graph):
+        for x, y in context.batches:
+            loss = context.mean_loss(outputs(trace.graph, x), y)
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            for one, weight, gradient in zip(wide, weights, gradients, strict=True):
+                effect = gradient * weight.detach()
+                change -= (effect.sum() - one.centre(effect).sum()).item()
+    context.macs += TRAIN_PASSES * context.samples * count_macs(trace.shapes(trace.widths()))
+    return [
+        Trimming(kind="trim", group=record.after, insertion=record, change=change)
+        for record in find_trim(trace)
+    ]
