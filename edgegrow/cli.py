@@ -71,7 +71,8 @@ def grow(
     moves: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of moves, with commas: split, signed, new, gradmax, firefly, deepen, weigh, widen."
+            help="Kinds of moves, with commas: split, signed, new, gradmax, firefly, deepen, weigh, trim, "
+            "widen."
         ),
     ] = None,
     qat: Annotated[int | None, typer.Option(help="Quantization-aware epochs at the end, on top.")] = None,

@@ -54,6 +54,7 @@ class Journal:
                 f"{option['allocation']} {option['validation_loss']:.4f}" for option in values["options"]
             )
             block = f" with a block behind {values['blocks'][0]}" if values["blocks"] else ""
+            block = " with kernels narrowed" if "trim" in values["kinds"] else block
             added = sum(values["channels"].values())
             self.listener.say(
                 f"growth step {values['step']}: {values['allocation']} (validation losses: {tried}); {added} "

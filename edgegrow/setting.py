@@ -71,8 +71,10 @@ class Setting:
         self.float_graph = lower(
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
-        if self.grow_config != config.grow:
-            listener.say(f"target {self.target.name} prices one structure alone, by its table: no weigh")
+        if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
+            listener.say(
+                f"target {self.target.name} prices one structure alone, by its table: no {' and '.join(left_out)}"
+            )
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train
@@ -93,7 +95,7 @@ class Setting:
 
     @property
     def grow_config(self) -> GrowConfig:
-        """How the network is grown: without ``weigh`` where the target cannot price it.
+        """How the network is grown: without ``weigh`` and ``trim`` where the target cannot price them.
 
         Raises
         ------

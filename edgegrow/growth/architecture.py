@@ -13,7 +13,7 @@ from edgegrow.growth.moves.replaying import replay
 from edgegrow.growth.surgery import resize
 
 Records = Sequence[Mapping[str, str]]
-"""Inserted blocks, and that kernels were narrowed, in order, as `edgegrow.growth.moves.insertion.Insertion.to_json` gives them."""
+"""What has restructured it, in order, as `edgegrow.growth.moves.insertion.Insertion.to_json` gives it."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Architecture:
     widths : mapping
         ``{group name: channels}``.
     insertions : sequence of mapping
-        Records of inserted blocks, in order.
+        Records of inserted blocks, and of narrowed kernels, in order.
     """
 
     widths: Mapping[str, int]

@@ -20,7 +20,7 @@ from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.allocations import Allocator, Option, Pricing
 from edgegrow.growth.architecture import initialise
 from edgegrow.growth.channels import NetworkTrace
-from edgegrow.growth.moves import BLOCKS, Move
+from edgegrow.growth.moves import BLOCKS, Move, apply
 from edgegrow.growth.moves.blocks import Restructuring
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
@@ -321,18 +321,26 @@ class Grower:
             best = min(left, key=lambda option: figures[option.name].validation_loss)
             if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[left[0].name].validation_loss:
                 return left[0]
-            if all(self._holds(block, progress, number) for block in best.blocks):
+            if all(self._holds(block, best, options[0], progress, number) for block in best.blocks):
                 return best
             left.remove(best)
 
-    def _holds(self, block: Restructuring, progress: Progress, number: int) -> bool:
-        """Whether a block does no harm where samples are few; asked once for each."""
+    def _holds(
+        self, block: Restructuring, option: Option, otherwise: Option, progress: Progress, number: int
+    ) -> bool:
+        """Whether a block does no harm where samples are few; asked once for each.
+
+        It is asked of the network as it is, with and without; where a block frees a part of the budget, of
+        the networks of its option, which spends that, and of the one that would be taken otherwise.
+        """
         vetted = progress.vetted.get(str(block.insertion))
         if vetted is None:
-            network = deepcopy(self.trace)
             accuracies: dict[str, float] = {"step": number}
-            for name in ("without", "with"):
-                if name == "with":
+            for name, taken in (("without", otherwise), ("with", option)):
+                network = deepcopy(self.trace)
+                if block.frees:
+                    network = apply(network, taken.moves, generator(self.seed, 8, number)).trace
+                elif taken is option:
                     network = block.made(network)
                 stage = f"grow {number}, {block.kind}, few samples {name}"
                 accuracies[name], macs = self.vetting.accuracy(network, partial(self.journal.step, stage))

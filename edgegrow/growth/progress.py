@@ -40,7 +40,7 @@ class Progress:
         `edgegrow.growth.probe.Figures` as JSON.
     vetted : dict
         Blocks that were ahead and had a hard look taken at them, by place and form: the growth ``step``, and
-        validation accuracies ``without`` and ``with`` the block. See `edgegrow.growth.vetting`.
+        validation accuracies ``without`` and ``with`` it. See `edgegrow.growth.vetting`.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float

@@ -2,7 +2,8 @@
 
 A block is chosen by a short training on all samples, and there whatever has more parameters is ahead: it
 learns faster. What it does to data that are scarce shows only late. So the network is also trained with and
-without it on few samples for all epochs, from fresh weights, where what overfits is behind.
+without it on few samples for all epochs, from fresh weights, where what overfits is behind. (One that makes
+the network cheaper is looked at with what that buys: both networks are those of the growth step.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Moves: the ways in which a network can grow, under one protocol.
 
-`offer` asks a kind for its candidates, `apply` makes a choice of them, of any kinds, at step zero: there every
-kind leaves the function as it is, but ``trim``.
+`offer` asks a kind for its candidates, `apply` makes a choice of them, of any kinds, at step zero: there
+every kind leaves the function as it is, but ``trim``.
 """
 
 from __future__ import annotations

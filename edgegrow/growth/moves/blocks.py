@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -27,9 +28,12 @@ class Restructuring(Proposal, ABC):
     ----------
     insertion : Insertion
         Its record.
+    frees : bool
+        Whether it leaves a cheaper network: it is judged with the channels that are bought instead.
     """
 
     insertion: Insertion
+    frees: ClassVar[bool] = False
 
     @abstractmethod
     def made(self, network: NetworkTrace) -> NetworkTrace:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import fx, nn
@@ -75,12 +76,7 @@ def find_wide(network: NetworkTrace) -> list[WideKernel]:
         if not isinstance(conv, (nn.Conv1d, nn.Conv2d)) or name in found or name.startswith(PREFIX):
             continue
         weight = conv._parameters.get("weight")
-        if (
-            weight is None
-            or owners[id(weight)] > 1
-            or calls[f"{name}.weight"]
-            or conv.padding_mode != "zeros"
-        ):
+        if weight is None or owners[id(weight)] > 1 or calls[f"{name}.weight"]:
             continue
         pads = _pads_ahead(network, node, calls) if calls[name] == 1 else ()
         axes = [_narrowed(conv, axis, pads) for axis in range(weight.ndim - 2)]
@@ -119,17 +115,17 @@ def narrow_kernels(
     state = {} if state is None else state
     directions = {} if directions is None else directions
     for wide in find_wide(network):
-        conv = wide.conv
-        if conv.weight in directions:
-            directions[conv.weight] = wide.centre(directions[conv.weight])
+        conv, weight = wide.conv, cast("nn.Parameter", wide.conv.weight)
+        if weight in directions:
+            directions[weight] = wide.centre(directions[weight])
         for axis, outer in enumerate(wide.outer):
-            take_entries(conv.weight, wide.kept(axis), 2 + axis, state)
+            take_entries(weight, wide.kept(axis), 2 + axis, state)
             less = outer * conv.dilation[axis]
             if wide.ahead[axis]:
                 _shrink_ahead(network, wide, axis, less)
             elif not isinstance(conv.padding, str):
-                conv.padding = tuple(n - less * (a == axis) for a, n in enumerate(conv.padding))  # type: ignore[assignment]
-        conv.kernel_size = tuple(conv.weight.shape[2:])  # type: ignore[assignment]
+                conv.padding = tuple(n - less * (a == axis) for a, n in enumerate(conv.padding))
+        conv.kernel_size = tuple(weight.shape[2:])
     network.graph.graph.lint()
     network.graph.recompile()
     return retrace(network.graph, input_shapes(network))
@@ -138,7 +134,7 @@ def narrow_kernels(
 def _narrowed(conv: nn.Conv1d | nn.Conv2d, axis: int, pads: Sequence[int]) -> tuple[int, bool]:
     """Taps to drop at each end of an axis, and whether the padding to take off is the one in front."""
     taps = conv.weight.shape[2 + axis]
-    if taps <= TAPS or taps % 2 == 0:
+    if taps <= TAPS or taps % 2 == 0 or conv.padding_mode != "zeros":
         return 0, False
     outer = (taps - TAPS) // 2
     less = outer * conv.dilation[axis]
@@ -173,7 +169,7 @@ def _shrink_ahead(network: NetworkTrace, wide: WideKernel, axis: int, less: int)
     """Take padding off both ends of an axis, of the pad in front."""
     pad, first = wide.node.all_input_nodes[0], _place(wide.conv, axis)
     module = network.module(str(pad.target)) if pad.op == "call_module" else None
-    before = argument(pad, 1, "pad") if module is None else module.padding
+    before: Sequence[int] = argument(pad, 1, "pad") if module is None else module.padding  # type: ignore[assignment]
     after = tuple(n - less * (first <= place <= first + 1) for place, n in enumerate(before))
     if module is not None:
         module.padding = after  # type: ignore[assignment]

@@ -6,15 +6,18 @@ the one kind that does not leave the function as it is: of the taps ``w`` that g
 
     change = -sum(dL/dw w),
 
-at first order (Molchanov, Mallya, Tyree, Frosio, Kautz, "Importance Estimation for Neural Network Pruning",
-CVPR 2019, section 3.1, equation 7, with its sign). The change is made whole, whatever the step; what the
-channels win that are bought for it, their own moves say.
+at first order: the Taylor criterion of pruning, with its sign (Molchanov, Mallya, Tyree, Frosio, Kautz,
+"Importance Estimation for Neural Network Pruning", CVPR 2019, section 3.1). The change is made whole,
+whatever the step. Trained taps are not small and batch norms do not know the new statistics, so that the loss
+rises by more right after; what training makes of it decides, and the number ranks nothing: a network has one
+such candidate. What the channels win that are bought for it, their own moves say.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -38,6 +41,7 @@ class Trimming(Restructuring):
     """
 
     change: float
+    frees: ClassVar[bool] = True
 
     def made(self, network: NetworkTrace) -> NetworkTrace:
         """See `Restructuring`."""
