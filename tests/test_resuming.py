@@ -8,6 +8,8 @@ from edgegrow import api
 from edgegrow.config import resolve_config
 from edgegrow.listener import Silent
 
+from .growth.test_trim import signals
+
 ARTIFACTS = ("model.tflite", "model.onnx")
 
 
@@ -66,6 +68,32 @@ def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):
                   *[lambda listener: api.resume(folder, listener)] * 4):  # fmt: skip
         with pytest.raises(KeyboardInterrupt):
             start(Stopping(stages.pop(0), 0.5))
+    api.resume(folder)
+    for name in ARTIFACTS:
+        assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()
+    assert events(folder) == events(whole.folder.path)
+
+
+def trimming():
+    """Kernels of five are narrowed here: three taps tell the classes apart."""
+    return resolve_config(
+        values={
+            "data.name": f"{signals.__module__}:signals", "net.name": "conv1d", "budget": {"macs": 3e3},
+            "train.epochs": 40.0, "grow.samples": 64, "grow.moves": ("split", "trim"), "grow.interval": 0.05,
+        }
+    )  # fmt: skip
+
+
+def test_a_run_whose_kernels_are_narrowed_resumes_to_the_very_same(tmp_path):
+    """Interrupted where that is tried, where it is looked at, and behind."""
+    whole, folder = api.grow(trimming(), tmp_path / "whole"), tmp_path / "run"
+    taken = [event["allocation"] for event in events(whole.folder.path) if event["event"] == "growth"]
+    assert taken == ["proportional", "trim"]
+    with pytest.raises(KeyboardInterrupt):
+        api.grow(trimming(), folder, Stopping("grow 2, trim", 0.5))
+    for stage in ("grow 2, trim, few samples without", "grow 2, trim, few samples with", "anneal"):
+        with pytest.raises(KeyboardInterrupt):
+            api.resume(folder, Stopping(stage, 0.5))
     api.resume(folder)
     for name in ARTIFACTS:
         assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()

@@ -224,7 +224,7 @@ def test_every_kind_of_move_can_grow_a_network_alone(digits, kind):
     losses = [epoch["validation_loss"] for epoch in notes.of("epoch")]
     assert losses[-1] < losses[0]
     blocks = [o for step in notes.of("growth") for o in step["options"] if o["allocation"] == kind]
-    assert bool(blocks) == (kind in BLOCKS)
+    assert bool(blocks) == (kind in BLOCKS and kind != "trim")  # it has no kernel above three
     assert len(notes.of("growth")) == 2
     own = load_net("dscnn").widths
     scales = [width / proper for width, proper in zip(grower.trace.widths().values(), own, strict=True)]

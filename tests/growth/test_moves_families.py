@@ -26,7 +26,10 @@ def context_of(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_grows_by_every_kind(name, double):
-    """A zero step changes nothing, costs are as predicted, and the first-order law holds right away."""
+    """A zero step changes nothing, costs are as predicted, and the first-order law holds right away.
+
+    But trim, which changes the function, and never the shape of what a network returns.
+    """
     context, inputs = context_of(name)
     as_tuple = inputs if isinstance(inputs, tuple) else (inputs,)
     before = outputs(context.trace.graph, as_tuple)
@@ -38,7 +41,11 @@ def test_every_family_grows_by_every_kind(name, double):
         assert {move.group for move in offered[kind]} >= growable
     for kind, moves in offered.items():
         made = applied(context, moves)
-        assert_close(outputs(made.trace.graph, as_tuple), before, 1e-10)
+        after = outputs(made.trace.graph, as_tuple)
+        if kind == "trim":
+            assert [output.shape for output in after] == [output.shape for output in before]
+        else:
+            assert_close(after, before, 1e-10)
         widths = context.trace.widths()
         for move in moves:
             for group, count in move.channels.items():

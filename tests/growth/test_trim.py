@@ -1,4 +1,4 @@
-"""Kernels narrowed to their centre taps: outputs stay where they are, and what is freed goes into channels."""
+"""Kernels narrowed to their centre taps: outputs stay where they are, what is freed goes into channels."""
 
 from copy import deepcopy
 
@@ -20,7 +20,8 @@ from edgegrow.deploy.quantize import quantize
 from edgegrow.growth.groups import trace
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import Context, offer, replay
-from edgegrow.growth.moves.kernels import find_trim, find_wide, narrow_kernels
+from edgegrow.growth.moves.kernels import find_wide, narrow_kernels
+from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import plant_seed
 from edgegrow.growth.surgery import resize
@@ -162,7 +163,8 @@ def test_a_network_of_ours_is_still_padded_as_devices_pad(size, kernel, stride, 
     layers = conv_norm(2, 4, sizes, kernel=kernel, stride=stride, groups=2 if depthwise else 1)
     network = trace(nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(3)).eval(), (2, *sizes))
     trimmed = narrow_kernels(deepcopy(network))
-    assert [l.shape.positions for l in trimmed.layers] == [l.shape.positions for l in network.layers]
+    before, after = ([layer.shape.positions for layer in t.layers] for t in (network, trimmed))
+    assert after == before
     graph = lower(trimmed.graph, (2, *sizes))
     x = torch.randn(2, 2, *sizes)
     with torch.no_grad():
@@ -268,3 +270,93 @@ def test_a_trimmed_network_is_lowered_and_quantized(digits):
     np.testing.assert_allclose(evaluate(graph, x.numpy()), expected.numpy(), rtol=1e-3, atol=1e-4)
     found = simulated_logits(quantize(graph, x.numpy()), x.numpy()).argmax(1)
     assert np.mean(found == expected.argmax(1).numpy()) > 0.9
+
+
+def signals(n=900, length=32):
+    """Two classes that differ in neighbouring samples of a signal alone, in noise: three taps tell them."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 2, (n,), generator=rng)
+    x = torch.randn(n, 1, length, generator=rng)
+    x[:, 0, 1:] += torch.where(y == 1, 0.6, -0.6)[:, None] * x[:, 0, :-1]
+    parts = (slice(500), slice(500, 700), slice(700, n))
+    return Dataset("signals", *(Split(x[p].numpy(), y[p].numpy()) for p in parts), ("a", "b"), False, "")
+
+
+def five_taps(input_shape, classes, widths):
+    first, second = widths
+    layers = [*conv_norm(1, first, (32,), kernel=5, stride=2), nn.ReLU()]
+    layers += [*conv_norm(first, second, (16,), kernel=5, stride=2), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(8 * second, classes))
+
+
+class Weighed(Told):
+    """Keeps the kernels and the size of every network that it is asked about."""
+
+    def __init__(self, data, without, with_):
+        super().__init__(data, without, with_)
+        self.seen = []
+
+    def accuracy(self, trace, on_step):
+        self.seen.append((taps(trace), count_of(trace)))
+        return super().accuracy(trace, on_step)
+
+
+def taps(network):
+    return [layer.shape.taps for layer in network.layers]
+
+
+def grown(*answers):
+    """Grow where few samples tell the two classes apart, and a kernel of three is enough."""
+    data, limits = signals(), {"macs": 4e3}
+    config = GrowConfig(moves=("split", "trim"), samples=64, interval=0.04)
+    net = SeedNetwork("five", five_taps, (8, 8))
+    planted = plant_seed(net, data.input_shape, 2, pricing("macs")(()), limits, config.seed_fraction, 0)
+    notes, progress = Notes(), Progress()
+    grower = Grower(planted, data, pricing("macs"), limits, TrainConfig(epochs=30.0), config, 0, notes)
+    if answers:
+        grower.vetting = Weighed(data, *answers)
+    grower.grow(progress)
+    return grower, progress, notes
+
+
+def test_a_growth_step_takes_it_by_the_rule_and_spends_what_it_frees():
+    grower, progress, notes = grown()
+    for step in notes.of("growth"):
+        options = {option["allocation"]: option for option in step["options"]}
+        losses = {name: option["validation_loss"] for name, option in options.items()}
+        wide, narrow = options["proportional"]["widths"], options["trim"]["widths"]
+        assert all(narrow[name] >= wide[name] for name in wide)
+        assert sum(narrow.values()) > sum(wide.values())
+        vetted = [one for one in progress.vetted.values() if one["step"] == step["step"]]
+        ahead = losses["trim"] <= min(0.98 * losses["proportional"], *losses.values())
+        assert len(vetted) == ahead
+        assert (step["allocation"] == "trim") == (ahead and grower.vetting.holds(
+            vetted[0]["without"], vetted[0]["with"]
+        ))  # fmt: skip
+        assert step["kinds"].get("trim", 0) == (step["allocation"] == "trim")
+    taken = [step["allocation"] for step in notes.of("growth")].count("trim")
+    assert [record["form"] for record in progress.insertions] == ["trim"] * taken
+    assert taps(grower.trace) == ([3, 3, 1] if taken else [5, 5, 1])
+    assert grower.macs == count_of(trace(grower.trace.graph, (1, 32))) == step["costs"]["macs"] <= 4e3
+
+
+def test_it_is_looked_at_with_the_channels_that_it_buys():
+    """Beside the network that is taken otherwise: both as large as the step allows."""
+    held, progress, notes = grown(0.6, 0.6)
+    assert [record["form"] for record in progress.insertions] == ["trim"]
+    (step,) = [step for step in notes.of("growth") if step["allocation"] == "trim"]
+    (without, large), (with_, small) = held.vetting.seen
+    assert (without, with_) == ([5, 5, 1], [3, 3, 1])
+    assert small == step["costs"]["macs"]
+    assert 0.9 < small / large < 1.1
+    refused, progress, notes = grown(0.6, 0.5)
+    assert not progress.insertions
+    assert taps(refused.trace) == [5, 5, 1]
+    assert "trim" not in [step["allocation"] for step in notes.of("growth")]
+    assert refused.vetting.seen == held.vetting.seen
+
+
+def test_kernels_of_three_offer_nothing(digits):
+    context, _ = prepared("dscnn", digits, n=16, steps=1)
+    assert offer("trim", context) == []
+    assert context.macs == 0
