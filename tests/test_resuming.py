@@ -88,7 +88,7 @@ def test_a_run_whose_kernels_are_narrowed_resumes_to_the_very_same(tmp_path):
     """Interrupted where that is tried, where it is looked at, and behind."""
     whole, folder = api.grow(trimming(), tmp_path / "whole"), tmp_path / "run"
     taken = [event["allocation"] for event in events(whole.folder.path) if event["event"] == "growth"]
-    assert taken == ["proportional", "trim"]
+    assert taken[-1] == "trim"
     with pytest.raises(KeyboardInterrupt):
         api.grow(trimming(), folder, Stopping("grow 2, trim", 0.5))
     for stage in ("grow 2, trim, few samples without", "grow 2, trim, few samples with", "anneal"):
