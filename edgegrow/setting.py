@@ -72,9 +72,8 @@ class Setting:
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
         if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
-            listener.say(
-                f"target {self.target.name} prices one structure alone, by its table: no {' and '.join(left_out)}"
-            )
+            missing = " and ".join(left_out)
+            listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train
