@@ -166,7 +166,7 @@ def _averages_globally(network: NetworkTrace, node: fx.Node) -> bool:
     module = network.module(str(node.target)) if node.op == "call_module" else None
     if node.op not in ("call_module", "call_function", "call_method") or len(node.all_input_nodes) != 1:
         return False
-    before = node.all_input_nodes[0].meta["tensor_meta"].shape
+    before = getattr(node.all_input_nodes[0].meta.get("tensor_meta"), "shape", ())  # none of a tuple or size
     name, axes = name_of(node, module), set(range(2, len(before)))
     if len(before) not in (3, 4):
         return False
