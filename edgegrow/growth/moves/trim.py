@@ -1,8 +1,8 @@
 r"""Kernels narrowed to three taps: what wide ones cost goes into channels.
 
-Under a budget of few multiply-accumulates a kernel of five has its price in channels: two of three taps leave
-room for more of them. So every kernel above three is cut to its centre, at once and once and for all. It is
-the one kind that does not leave the function as it is: of the taps ``w`` that go, the loss changes by
+Under a budget of few multiply-accumulates a kernel of five is paid for in channels: three taps leave room for
+more of them. So all kernels above three are cut to their centres together, once. It is the one kind that does
+not leave the function as it is: as taps ``w`` go, the loss changes by
 
     change = -sum(dL/dw w),
 
