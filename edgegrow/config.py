@@ -100,7 +100,7 @@ class GrowConfig(Frozen):
         Steps that the line search tries, relative to the filters' norms.
     """
 
-    moves: tuple[Kind, ...] = Field(("split", "weigh"), min_length=1)
+    moves: tuple[Kind, ...] = Field(("split", "weigh", "trim"), min_length=1)
     allocations: tuple[Literal["proportional", "gain"], ...] = Field(("proportional", "gain"), min_length=1)
     weights: Literal["fresh", "inherited"] = "fresh"
     seed_fraction: float = Field(0.4, gt=0, lt=1)

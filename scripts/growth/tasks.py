@@ -97,6 +97,7 @@ ARMS = {
     "firefly": _moves("firefly"),
     "deepen": _moves("deepen"),
     "weigh": _moves("weigh"),
+    "trim": _moves("trim"),
     "large-whole": Arm("large", large=4.0),
     "prune-l1-whole": Arm("prune", needs=("large-whole",), criterion="l1", large=4.0),
 }
