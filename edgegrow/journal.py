@@ -53,8 +53,16 @@ class Journal:
             tried = ", ".join(
                 f"{option['allocation']} {option['validation_loss']:.4f}" for option in values["options"]
             )
-            block = f" with a block behind {values['blocks'][0]}" if values["blocks"] else ""
-            block = " with kernels narrowed" if "trim" in values["kinds"] else block
+            said = {
+                "deepen": " with a block behind {}",
+                "weigh": " with weights in place of {}",
+                "trim": " with kernels narrowed",
+            }
+            block = "".join(said[kind].format(*values["blocks"]) for kind in said if kind in values["kinds"])
+            for name, look in values["vetted"].items():
+                if look["step"] == values["step"]:
+                    without, with_block = (f"{100 * look[which]:.1f} %" for which in ("without", "with"))
+                    self.listener.say(f"{name}, on few samples: {without} without, {with_block} with")
             added = sum(values["channels"].values())
             self.listener.say(
                 f"growth step {values['step']}: {values['allocation']} (validation losses: {tried}); {added} "

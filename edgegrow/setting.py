@@ -102,7 +102,8 @@ class Setting:
             Where nothing else was asked for, or depth was.
         """
         config, target = self.config.grow, self.target
-        if target.latency_table is None or not set(BLOCKS).intersection(config.moves):
+        priced_by_table = target.kind == "mcu" or "latency_ms" in self.limits
+        if target.latency_table is None or not priced_by_table or not set(BLOCKS).intersection(config.moves):
             return config
         moves = tuple(kind for kind in config.moves if kind not in BLOCKS)
         if "deepen" in config.moves or not moves:

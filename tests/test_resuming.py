@@ -79,7 +79,7 @@ def trimming():
     return resolve_config(
         values={
             "data.name": f"{signals.__module__}:signals", "net.name": "conv1d", "budget": {"macs": 3e3},
-            "train.epochs": 40.0, "grow.samples": 64, "grow.moves": ("split", "trim"), "grow.interval": 0.05,
+            "train.epochs": 60.0, "grow.samples": 64, "grow.moves": ("split", "trim"), "grow.interval": 0.04,
         }
     )  # fmt: skip
 

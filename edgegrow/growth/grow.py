@@ -122,7 +122,10 @@ class Grower:
     @property
     def epoch_macs(self) -> float:
         """Multiply-accumulates of one epoch of training at the present size."""
-        return float(TRAIN_PASSES * self.macs * self.batches.size * self.batches.steps_per_epoch)
+        return self._epoch_macs_of(self.trace)
+
+    def _epoch_macs_of(self, trace: NetworkTrace) -> float:
+        return float(TRAIN_PASSES * count_of(trace) * self.batches.size * self.batches.steps_per_epoch)
 
     def run(self, progress: Progress) -> Progress:
         """Grow and anneal from wherever ``progress`` stands to the end; the network is in `trace` then."""
@@ -331,20 +334,31 @@ class Grower:
         """Whether a block does no harm where samples are few; asked once for each.
 
         It is asked of the network as it is, with and without; where a block frees a part of the budget, of
-        the networks of its option, which spends that, and of the one that would be taken otherwise.
+        the networks of its option, which spends that, and of the one that would be taken otherwise. A block
+        is not taken where that would leave less than half of all training.
         """
         vetted = progress.vetted.get(str(block.insertion))
         if vetted is None:
-            accuracies: dict[str, float] = {"step": number}
+            networks: dict[str, NetworkTrace] = {}
             for name, taken in (("without", otherwise), ("with", option)):
                 network = deepcopy(self.trace)
                 if block.frees:
                     network = apply(network, taken.moves, generator(self.seed, 8, number)).trace
                 elif taken is option:
                     network = block.made(network)
+                networks[name] = network
+            spent = progress.macs_trained + sum(map(self.vetting.macs, networks.values()))
+            if spent > (1 - _FAIR_ANNEAL) * self.epochs * self._epoch_macs_of(networks["with"]):
+                self.journal.warn(
+                    f"{block.kind} is not taken: a look at it on few samples would leave too little of all "
+                    "training: give more --epochs, or leave it out of --moves"
+                )
+                return False
+            accuracies: dict[str, float] = {"step": number}
+            for name, network in networks.items():
                 stage = f"grow {number}, {block.kind}, few samples {name}"
-                accuracies[name], macs = self.vetting.accuracy(network, partial(self.journal.step, stage))
-                progress.macs_trained += macs
+                accuracies[name] = self.vetting.accuracy(network, partial(self.journal.step, stage))
+            progress.macs_trained = spent
             vetted = progress.vetted[str(block.insertion)] = accuracies
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         return self.vetting.holds(vetted["without"], vetted["with"])

@@ -34,6 +34,10 @@ from edgegrow.training import (
 _LEAST_PART, _LEAST_STEPS = 0.04, 600
 """Share of the training samples, and optimiser steps on them: with fewer, all networks underfit."""
 
+_MOST_PART = 0.1
+"""Share of the training samples, and with it of all training, that one network takes at most. Where that is
+fewer steps, all of training is short, and who learns faster ends higher."""
+
 _SAMPLES, _ORDER = 6, 7
 """Random streams."""
 
@@ -58,11 +62,11 @@ class Vetting:
 
     @property
     def batches(self) -> Batches:
-        """Batches of the part: of as many samples as the least steps need, at most half of them."""
+        """Batches of the part: of as many samples as the least steps need, up to the most."""
         assert self.config.epochs is not None
         train, augment = self.data.train, self.config.augment
         needed = max(_LEAST_PART * len(train), _LEAST_STEPS * self.config.batch_size / self.config.epochs)
-        count = max(2, min(round(needed), len(train) // 2))
+        count = max(2, round(min(needed, _MOST_PART * len(train))))
         order = torch.randperm(len(train), generator=generator(self.seed, _SAMPLES))[:count].numpy()
         return Batches(
             Split(train.x[order], train.y[order]),
@@ -79,10 +83,18 @@ class Vetting:
         error = sqrt(2 * without * (1 - without) / len(self.data.validation))
         return with_block >= without - error
 
-    def accuracy(
-        self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]
-    ) -> tuple[float, float]:
-        """Train a network from fresh weights.
+    @property
+    def steps(self) -> int:
+        """Optimiser steps that one network is trained for."""
+        assert self.config.epochs is not None
+        return max(1, round(self.config.epochs * self.batches.steps_per_epoch))
+
+    def macs(self, trace: NetworkTrace) -> float:
+        """Multiply-accumulates that the training of a network takes."""
+        return float(TRAIN_PASSES * count_of(trace) * self.batches.size * self.steps)
+
+    def accuracy(self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]) -> float:
+        """Train a network from fresh weights; return its accuracy on validation samples, from 0 to 1.
 
         Parameters
         ----------
@@ -91,21 +103,12 @@ class Vetting:
         on_step : callable
             Called with the number of each step, of all steps, and its loss.
 
-        Returns
-        -------
-        accuracy : float
-            On validation samples, from 0 to 1.
-        macs : float
-            Multiply-accumulates that it took.
-
         Raises
         ------
         InputError
             If the training diverges.
         """
-        config, batches = self.config, self.batches
-        assert config.epochs is not None
-        steps = max(1, round(config.epochs * batches.steps_per_epoch))
+        config, batches, steps = self.config, self.batches, self.steps
         initialise(trace, self.seed)
         optimizer = make_optimizer(trace.graph, config.lr, config.momentum, config.weight_decay)
         rng = generator(self.seed, _ORDER)
@@ -119,5 +122,4 @@ class Vetting:
                 range(steps),
                 lambda step, loss: on_step(step + 1, steps, loss),
             )
-        macs = float(TRAIN_PASSES * count_of(trace) * batches.size * steps)
-        return evaluate(trace.graph, self.data.validation)[1], macs
+        return evaluate(trace.graph, self.data.validation)[1]

@@ -270,7 +270,8 @@ def test_nothing_longer_than_an_epoch_lies_between_two_checkpoints(digits):
 
 
 def test_the_rate_falls_along_a_cosine_in_every_short_training_and_at_the_end(digits):
-    _, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, epochs=40.0, interval=0.06)
+    options = {"epochs": 40.0, "interval": 0.06, "moves": ("split",)}
+    _, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, **options)
     rates = {stage: [e["lr"] for e in notes.of("epoch") if e["stage"].startswith(stage)]
              for stage in ("seed", "grow 1, proportional", "anneal")}  # fmt: skip
     per_epoch = notes.of("epoch")[-2]["steps"]

@@ -62,6 +62,9 @@ def mean(*args, **kwargs):
     [
         (nn.AdaptiveAvgPool2d(1), 1),
         (nn.AdaptiveAvgPool2d((1, 1)), 1),
+        (nn.AvgPool2d(6), 1),
+        (nn.Sequential(nn.Dropout(0.1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1)), 1),
+        (nn.AvgPool2d(5), 0),
         (mean((2, 3)), 1),
         (mean((-1, -2), keepdim=True), 1),
         (nn.AdaptiveAvgPool2d(2), 0),

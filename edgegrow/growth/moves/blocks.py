@@ -109,6 +109,7 @@ def offer_blocks(
         everything = {paths[norm]: torch.arange(len(norm.weight)) for norm in norms}  # type: ignore[arg-type]
         calibrate(trial.graph, context.batches[0][0], everything)
         settle(block)
+        context.macs += len(context.batches[0][1]) * count_macs(trial.shapes(trial.widths()))
     weights = [block.get_parameter(weight) for block in blocks]
     gradients = [torch.zeros_like(weight) for weight in weights]
     with evaluating(trial.graph):

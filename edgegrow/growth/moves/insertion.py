@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from edgegrow.cost.layers import LayerShape
 from edgegrow.growth.channels import Layer, Piece
 from edgegrow.growth.groups import NetworkTrace, retrace
-from edgegrow.growth.tracing.operations import argument, name_of
+from edgegrow.growth.tracing.operations import argument, kind_of, name_of
 
 Form = Literal["separable", "plain", "global", "trim"]
 """Residual ones are ``separable``: 3x3 depthwise, batch norm, ReLU, 1x1, batch norm; and ``plain``: 3x3 (or
@@ -172,6 +172,11 @@ def _averages_globally(network: NetworkTrace, node: fx.Node) -> bool:
         return False
     if name in ("adaptiveavgpool1d", "adaptiveavgpool2d"):
         return set(node.meta["tensor_meta"].shape[2:]) == {1}
+    if name in ("avgpool1d", "avgpool2d") and module is not None:
+        size = (
+            module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * len(axes)
+        )
+        return tuple(size) == tuple(before[2:]) and set(node.meta["tensor_meta"].shape[2:]) == {1}
     if name == "mean":
         dims = argument(node, 1, "dim")
         given = [dims] if isinstance(dims, int) else dims
@@ -185,12 +190,20 @@ def _is_activation(network: NetworkTrace, node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method") and node.target in _ACTIVATION_CALLS
 
 
+def _is_elementwise(network: NetworkTrace, node: fx.Node) -> bool:
+    """Whether it acts on each element alone, or is a dropout."""
+    module = network.module(str(node.target)) if node.op == "call_module" else None
+    return node.op in ("call_module", "call_function", "call_method") and (
+        kind_of(node, module) == "elementwise" and len(node.all_input_nodes) == 1
+    )
+
+
 def _maker(
     network: NetworkTrace, layers: Mapping[str, Layer], node: fx.Node, past_activations: bool = False
 ) -> Layer | None:
-    """Find the layer that a tensor comes from, through its batch norm and additions, or activations too."""
+    """Find the layer that a tensor comes from, through its batch norm and additions; or activations too."""
     while True:
-        if past_activations and _is_activation(network, node):
+        if past_activations and _is_elementwise(network, node):
             pass
         elif node.op == "call_module":
             name = str(node.target)
