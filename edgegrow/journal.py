@@ -61,8 +61,12 @@ class Journal:
             block = "".join(said[kind].format(*values["blocks"]) for kind in said if kind in values["kinds"])
             for name, look in values["vetted"].items():
                 if look["step"] == values["step"]:
-                    without, with_block = (f"{100 * look[which]:.1f} %" for which in ("without", "with"))
-                    self.listener.say(f"{name}, on few samples: {without} without, {with_block} with")
+                    said_of = (
+                        f"{100 * look[which]['accuracy']:.1f} %, loss {look[which]['loss']:.2f} {which}"
+                        for which in ("without", "with")
+                    )
+                    verdict = "it holds" if look["holds"] else "it is refused"
+                    self.listener.say(f"{name}, trained on few samples: {', '.join(said_of)}: {verdict}")
             added = sum(values["channels"].values())
             self.listener.say(
                 f"growth step {values['step']}: {values['allocation']} (validation losses: {tried}); {added} "

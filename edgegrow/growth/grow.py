@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import torch
@@ -299,7 +299,7 @@ class Grower:
         refused = {
             name
             for name, vetted in progress.vetted.items()
-            if vetted["step"] < number and not self.vetting.holds(vetted["without"], vetted["with"])
+            if vetted["step"] < number and not vetted["holds"]
         }
         left = [m for m in moves if not (isinstance(m, Restructuring) and str(m.insertion) in refused)]
         allocator = Allocator(
@@ -354,14 +354,18 @@ class Grower:
                     "training: give more --epochs, or leave it out of --moves"
                 )
                 return False
-            accuracies: dict[str, float] = {"step": number}
+            looks = {}
             for name, network in networks.items():
                 stage = f"grow {number}, {block.kind}, few samples {name}"
-                accuracies[name] = self.vetting.accuracy(network, partial(self.journal.step, stage))
+                looks[name] = self.vetting.look(network, partial(self.journal.step, stage))
             progress.macs_trained = spent
-            vetted = progress.vetted[str(block.insertion)] = accuracies
+            vetted = progress.vetted[str(block.insertion)] = {
+                "step": number,
+                "holds": self.vetting.holds(looks["without"], looks["with"]),
+                **{name: asdict(look) for name, look in looks.items()},
+            }
             self.journal.checkpoint(progress, self.trace, self.optimizer)
-        return self.vetting.holds(vetted["without"], vetted["with"])
+        return bool(vetted["holds"])
 
     def _fresh_at(self, number: int) -> bool:
         return self.config.weights == "fresh" and number >= self.config.steps

@@ -39,8 +39,8 @@ class Progress:
         Options of the present growth step that have been tried: their ``network``, and as ``figures``
         `edgegrow.growth.probe.Figures` as JSON.
     vetted : dict
-        Blocks that were ahead and had a hard look taken at them, by place and form: the growth ``step``, and
-        validation accuracies ``without`` and ``with`` it. See `edgegrow.growth.vetting`.
+        Blocks that were ahead and had a hard look taken at them, by place and form: the growth ``step``,
+        whether the block ``holds``, and `edgegrow.growth.vetting.Look` as JSON ``without`` and ``with`` it.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float
@@ -60,7 +60,7 @@ class Progress:
     insertions: list[dict[str, str]] = field(default_factory=list)
     proportions: dict[str, int] = field(default_factory=dict)
     probes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    vetted: dict[str, dict[str, float]] = field(default_factory=dict)
+    vetted: dict[str, dict[str, Any]] = field(default_factory=dict)
     anneal_steps: int = 0
     anneal_total: int = 0
     macs_trained: float = 0.0

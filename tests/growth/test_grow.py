@@ -133,7 +133,7 @@ def test_the_option_that_training_makes_most_of_is_taken(digits):
         first = step["options"][0]["allocation"]
         vetted = [one for one in step["vetted"].values() if one["step"] == step["step"]]
         ranked = sorted(losses, key=losses.__getitem__)
-        refused = sum(one["with"] < one["without"] for one in vetted)
+        refused = sum(not one["holds"] for one in vetted)
         assert set(ranked[:refused]) <= {"deepen", "weigh"}
         best = ranked[refused]
         assert step["allocation"] == (best if losses[best] <= 0.98 * losses[first] else first)

@@ -10,7 +10,7 @@ from edgegrow.growth.grow import Grower
 from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import plant_seed
-from edgegrow.growth.vetting import Vetting
+from edgegrow.growth.vetting import Look, Vetting
 from edgegrow.nets import load_net
 
 from .test_grow import Notes, pricing
@@ -24,10 +24,10 @@ class Told:
     def __init__(self, data, without, with_, price=1e8):
         self.data, self.answers, self.asked, self.price = data, [without, with_], 0, price
 
-    def accuracy(self, trace, on_step):
+    def look(self, trace, on_step):
         self.asked += 1
         on_step(1, 1, 0.0)
-        return self.answers[(self.asked - 1) % 2]
+        return Look(self.answers[(self.asked - 1) % 2], 1.0)
 
     def macs(self, trace):
         return self.price
@@ -56,7 +56,9 @@ def test_a_block_that_holds_is_inserted_and_one_that_does_not_is_never_tried_aga
     assert refused.asked == 2
     ((name, vetted),) = progress.vetted.items()
     assert name.startswith("global")
-    assert (vetted["without"], vetted["with"]) == (0.6, 0.5)
+    assert vetted["without"] == {"accuracy": 0.6, "loss": 1.0}
+    assert vetted["with"] == {"accuracy": 0.5, "loss": 1.0}
+    assert not vetted["holds"]
     tried = ["weigh" in {o["allocation"] for o in step["options"]} for step in notes.of("growth")]
     assert tried == [number <= vetted["step"] for number in (1, 2, 3)]
     assert vetted["step"] < 3
@@ -76,9 +78,9 @@ def test_no_look_is_taken_that_leaves_too_little_of_the_training(digits):
 def test_the_look_decides(digits):
     progress, _ = grown(digits, None)
     ((_, vetted),) = progress.vetted.items()
-    assert 0.5 < vetted["without"] < 1
-    error = (2 * vetted["without"] * (1 - vetted["without"]) / len(digits.validation)) ** 0.5
-    assert bool(progress.insertions) == (vetted["with"] >= vetted["without"] - error)
+    assert 0.5 < vetted["without"]["accuracy"] < 1
+    looks = [Look(**vetted[name]) for name in ("without", "with")]
+    assert bool(progress.insertions) == vetted["holds"] == Vetting(digits, TrainConfig(), 0).holds(*looks)
 
 
 def test_what_learns_places_by_heart_is_behind():
@@ -92,18 +94,26 @@ def test_what_learns_places_by_heart_is_behind():
     parts = (slice(2000), slice(2000, 2400), slice(2400, 2600))
     splits = [Split(x[part].numpy(), y[part].numpy()) for part in parts]
     vetting = Vetting(Dataset("moving", *splits, ("a", "b"), False, ""), TrainConfig(epochs=150.0), 0)
-    accuracies = []
+    looks = []
     whole = [nn.Conv1d(8, 8, 44, groups=8, bias=False), nn.BatchNorm1d(8)]
     for pool in ([nn.AdaptiveAvgPool1d(1)], whole):
         head = (*pool, nn.Flatten(), nn.Linear(8, 2))
         network = trace(nn.Sequential(nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.ReLU(), *head), (1, 48))
-        accuracies.append(vetting.accuracy(network, lambda *step: None))
+        looks.append(vetting.look(network, lambda *step: None))
         assert vetting.macs(network) == 3 * count_of(network) * 64 * 450
-        assert vetting.accuracy(network, lambda *step: None) == accuracies[-1]
-    assert accuracies[0] > accuracies[1] + 0.05
-    assert not vetting.holds(*accuracies)
-    assert vetting.holds(0.8, 0.78)
-    assert not vetting.holds(0.8, 0.76)
+        assert vetting.look(network, lambda *step: None) == looks[-1]
+    assert looks[0].accuracy > looks[1].accuracy + 0.05
+    assert looks[0].loss < looks[1].loss
+    assert not vetting.holds(*looks)
+
+
+def test_what_is_behind_by_more_than_chance_or_far_too_confident_does_not_hold(digits):
+    """On 362 samples, a standard error of the difference of two accuracies of 0.8 is 0.030."""
+    vetting = Vetting(digits, TrainConfig(epochs=1.0), 0)
+    assert vetting.holds(Look(0.8, 1.0), Look(0.775, 1.0))
+    assert not vetting.holds(Look(0.8, 1.0), Look(0.765, 1.0))
+    assert vetting.holds(Look(0.8, 1.0), Look(0.8, 1.49))
+    assert not vetting.holds(Look(0.8, 1.0), Look(0.9, 1.51))
 
 
 def test_a_part_has_enough_steps_takes_a_tenth_at_most_and_is_the_seeds(digits):
