@@ -170,7 +170,7 @@ def test_a_targets_own_table_is_used_and_missed(finished, subject, run_cli, tmp_
     assert code == 2
     assert f"its latency table {tmp_path / 'table.json'} is not there" in err
     assert f"--out {tmp_path / 'table.json'}" in err
-    code, _, err = run_cli(*arguments[:-1], "macs=1M", "--moves", "weigh,trim", "--out", tmp_path / "run")
+    code, _, err = run_cli(*arguments[:-1], "latency=1ms", "--moves", "weigh,trim", "--out", tmp_path / "run")
     assert code == 2
     assert "prices one structure alone" in err
     _, _, err = run_cli(*arguments[:-1], "latency=1ms", "--moves", "split,trim", "--out", tmp_path / "run")
