@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from edgegrow.errors import InputError
@@ -11,13 +12,15 @@ from edgegrow.errors import InputError
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name, sync it and rename it into place.
 
+    Several processes may write the same file at once: it is then one of theirs, whole.
+
     Raises
     ------
     InputError
         If the place cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -26,6 +29,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot write it: {error.strerror}: choose another folder") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def size_bytes(path: Path) -> int:
