@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgegrow.data.dataset import Split
+from edgegrow.config import TrainConfig
+from edgegrow.data.dataset import Dataset, Split
 from edgegrow.errors import InputError
 
 TRAIN_PASSES = 3
@@ -95,6 +96,13 @@ class Batches:
 def image_shift(shape: tuple[int, ...]) -> int:
     """Pixels by which images ``(c, h, w)`` are moved in training: a fourteenth of the side; 0 for others."""
     return round(min(shape[1:]) / 14) if len(shape) == 3 else 0
+
+
+def batches_of(data: Dataset, config: TrainConfig, split: Split | None = None) -> Batches:
+    """Batch the training samples of a data set, or some of them, as a configuration asks for."""
+    chosen = data.train if split is None else split
+    shift = image_shift(data.input_shape) if config.augment else 0
+    return Batches(chosen, min(config.batch_size, len(chosen)), shift, data.flip and config.augment)
 
 
 def cosine(lr: float, step: int, steps: int) -> float:

@@ -15,7 +15,7 @@ from edgegrow.growth.seed import build_network
 from edgegrow.growth.select import CostModel
 from edgegrow.growth.surgery import resize
 from edgegrow.nets import SeedNetwork
-from edgegrow.training import TRAIN_PASSES, Batches, image_shift
+from edgegrow.training import TRAIN_PASSES, Batches, batches_of
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,7 @@ class Problem:
     @cached_property
     def batches(self) -> Batches:
         """Training batches, as a grown run draws them."""
-        config, data = self.train_config, self.data
-        shift = image_shift(data.input_shape) if config.augment else 0
-        size = min(config.batch_size, len(data.train))
-        return Batches(data.train, size, shift, data.flip and config.augment)
+        return batches_of(self.data, self.train_config)
 
     def network(self, widths: Mapping[str, int]) -> NetworkTrace:
         """Build an untrained network of these widths, ``{group name: channels}``, its weights the seed's."""

@@ -30,7 +30,7 @@ from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Stretch, Trainer
 from edgegrow.growth.surgery import filter_norms
 from edgegrow.growth.vetting import Vetting
-from edgegrow.training import TRAIN_PASSES, Batches, cosine, evaluate, generator, image_shift, make_optimizer
+from edgegrow.training import TRAIN_PASSES, batches_of, cosine, evaluate, generator, make_optimizer
 
 _FAIR_ANNEAL = 0.5
 """Share of all training below which the anneal is warned about."""
@@ -103,13 +103,7 @@ class Grower:
         self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
         self.epochs, self.proportions = train_config.epochs, dict(proportions or trace.widths())
         self.most_steps = int(LONGEST_GROWTH / (grow_config.tries * grow_config.interval))
-        augment = train_config.augment
-        self.batches = Batches(
-            data.train,
-            min(train_config.batch_size, len(data.train)),
-            image_shift(data.input_shape) if augment else 0,
-            data.flip and augment,
-        )
+        self.batches = batches_of(data, train_config)
         self.trainer = Trainer(data, self.batches, seed, journal)
         self.vetting = Vetting(data, train_config, seed)
         self.optimizer = self._new_optimizer(trace)

@@ -23,10 +23,10 @@ from edgegrow.growth.probe import count_of
 from edgegrow.training import (
     TRAIN_PASSES,
     Batches,
+    batches_of,
     cosine,
     evaluate,
     generator,
-    image_shift,
     make_optimizer,
     train,
 )
@@ -83,16 +83,11 @@ class Vetting:
     def batches(self) -> Batches:
         """Batches of the part: of as many samples as the least steps need, up to the most."""
         assert self.config.epochs is not None
-        train, augment = self.data.train, self.config.augment
+        train = self.data.train
         needed = max(_LEAST_PART * len(train), _LEAST_STEPS * self.config.batch_size / self.config.epochs)
         count = max(2, round(min(needed, _MOST_PART * len(train))))
         order = torch.randperm(len(train), generator=generator(self.seed, _SAMPLES))[:count].numpy()
-        return Batches(
-            Split(train.x[order], train.y[order]),
-            min(self.config.batch_size, count),
-            image_shift(self.data.input_shape) if augment else 0,
-            self.data.flip and augment,
-        )
+        return batches_of(self.data, self.config, Split(train.x[order], train.y[order]))
 
     def holds(self, without: Look, with_block: Look) -> bool:
         """Whether a network with a block is not behind one without it.
