@@ -184,6 +184,24 @@ def evaluate(model: nn.Module, split: Split, batch: int = 500) -> tuple[float, f
     return _finite(loss / len(split.y)), correct / len(split.y)
 
 
+def train_drawing(
+    rng: torch.Generator,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    rates: Callable[[int], float],
+    steps: range,
+    on_step: Callable[[int, float], None] | None = None,
+) -> float:
+    """Take optimiser steps as `train` does, the samples and the network's own dropout drawn by a generator.
+
+    The global random state is left alone.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng.initial_seed())
+        return train(model, optimizer, batches.draw(rng), rates, steps, on_step)
+
+
 def _finite(loss: float) -> float:
     if not isfinite(loss):
         raise InputError(f"training: it diverged (the loss is {loss}): lower train.lr")

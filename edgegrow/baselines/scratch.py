@@ -12,7 +12,7 @@ import torch
 from edgegrow.baselines.problem import Problem
 from edgegrow.baselines.widths import uniform_widths
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.training import cosine, evaluate, generator, make_optimizer, train
+from edgegrow.training import cosine, evaluate, generator, make_optimizer, train_drawing
 
 STREAM = 2
 """Random stream of the batches: that of a grown run's anneal."""
@@ -72,16 +72,14 @@ def train_network(
     step_macs = problem.step_macs(trace)
     total = max(1, int(macs / step_macs))
     for first in range(0, total, batches.steps_per_epoch):
-        rng = generator(problem.seed, stream, first)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng.initial_seed())  # for the network's own dropout
-            train(
-                trace.graph,
-                optimizer,
-                batches.draw(rng),
-                partial(cosine, config.lr, steps=total),
-                range(first, min(first + batches.steps_per_epoch, total)),
-            )
+        train_drawing(
+            generator(problem.seed, stream, first),
+            trace.graph,
+            optimizer,
+            batches,
+            partial(cosine, config.lr, steps=total),
+            range(first, min(first + batches.steps_per_epoch, total)),
+        )
     loss, accuracy = evaluate(trace.graph, problem.data.validation)
     return Trained(trace, float(total * step_macs), time.monotonic() - started, loss, accuracy)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgegrow.data.dataset import Dataset
 from edgegrow.growth.progress import Journal, Progress
-from edgegrow.training import TRAIN_PASSES, Batches, evaluate, generator, train
+from edgegrow.training import TRAIN_PASSES, Batches, evaluate, generator, train_drawing
 
 Rates = Callable[[int], float]
 
@@ -101,17 +101,15 @@ class Trainer:
         """
         steps = range(first, min(first + self.batches.steps_per_epoch, total))
         started = time.monotonic()
-        rng = generator(self.seed, *key)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng.initial_seed())  # for the network's own dropout
-            loss = train(
-                network,
-                optimizer,
-                self.batches.draw(rng),
-                rates,
-                steps,
-                lambda step, value: self.journal.step(stage, step + 1, total, value),
-            )
+        loss = train_drawing(
+            generator(self.seed, *key),
+            network,
+            optimizer,
+            self.batches,
+            rates,
+            steps,
+            lambda step, value: self.journal.step(stage, step + 1, total, value),
+        )
         progress.macs_trained += TRAIN_PASSES * macs * self.batches.size * len(steps)
         validation_loss, validation_accuracy = evaluate(network, self.data.validation)
         self.journal.record(

@@ -158,12 +158,10 @@ def test_costs_of_widths_equal_the_recount_after_surgery(name):
 def test_what_can_be_deployed_agrees_when_widened(name):
     family = FAMILIES[name]
     module, _, (x,), _ = trained(family, steps=10)
-    try:
-        lower(module, family.shapes[0])
-    except UnsupportedError as error:
-        if family.deployable:
-            raise
-        pytest.skip(str(error))
+    if not family.deployable:
+        with pytest.raises(UnsupportedError):
+            lower(module, family.shapes[0])
+        return
     traced = trace(module, family.shapes)
     splits = [zero_split(traced, group, torch.arange(1)) for group in traced.growable]
     split_channels(traced, splits)

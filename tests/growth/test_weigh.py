@@ -65,6 +65,8 @@ def mean(*args, **kwargs):
         (nn.AvgPool2d(6), 1),
         (nn.Sequential(nn.Dropout(0.1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1)), 1),
         (nn.AvgPool2d(5), 0),
+        (nn.AvgPool2d(6, divisor_override=1), 0),  # a sum
+        (nn.AvgPool2d(6, stride=9, padding=1), 0),  # of a part of the map, and zeros
         (mean((2, 3)), 1),
         (mean((-1, -2), keepdim=True), 1),
         (nn.AdaptiveAvgPool2d(2), 0),

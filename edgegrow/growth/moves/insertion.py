@@ -172,15 +172,19 @@ def _averages_globally(network: NetworkTrace, node: fx.Node) -> bool:
         return False
     if name in ("adaptiveavgpool1d", "adaptiveavgpool2d"):
         return set(node.meta["tensor_meta"].shape[2:]) == {1}
-    if name in ("avgpool1d", "avgpool2d") and module is not None:
+    if isinstance(module, (nn.AvgPool1d, nn.AvgPool2d)):
         size = (
             module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * len(axes)
         )
-        return tuple(size) == tuple(before[2:]) and set(node.meta["tensor_meta"].shape[2:]) == {1}
+        padding = module.padding if isinstance(module.padding, tuple) else (module.padding,)
+        plain = not any(padding) and getattr(module, "divisor_override", None) is None
+        return plain and tuple(size) == tuple(before[2:])
     if name == "mean":
         dims = argument(node, 1, "dim")
         given = [dims] if isinstance(dims, int) else dims
-        return isinstance(given, Sequence) and {dim % len(before) for dim in given} == axes
+        if not isinstance(given, Sequence) or not all(isinstance(dim, int) for dim in given):
+            return False
+        return {dim % len(before) for dim in given} == axes
     return False
 
 
