@@ -176,6 +176,10 @@ def measure(
     seconds: Annotated[float | None, typer.Option(help="Timed seconds, at least.", max=600)] = None,
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(help="Of energy: constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope, android."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -186,7 +190,7 @@ def measure(
     from edgegrow.measuring import Options, measure_artifact
     from edgegrow.report.terminal import profile_table
 
-    options = Options(threads, iterations, seconds, compiler, emulator)
+    options = Options(threads, iterations, seconds, compiler, emulator, meter)
     interrupted = None
     with _listening(quiet, verbose) as listener:
         try:

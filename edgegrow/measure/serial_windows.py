@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgegrow.errors import InputError
+from edgegrow.measure.meters.energy import Stretch
 from edgegrow.measure.serial_protocol import SerialDevice, Timing
+from edgegrow.measure.window_plan import Windows
 
 WARMUPS = 10
 """Inferences before each window, the protocol's default."""
@@ -28,23 +29,6 @@ CLOCK_TOLERANCE = 0.05
 
 DELAY_US = 1e5
 """How late we may see the start or the end of a window."""
-
-WRAP_SECONDS = 2**32 / 1e6
-"""A device counts microseconds in 32 bits: every window must be shorter."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a latency is taken: so many windows, each with so many inferences and seconds at least."""
-
-    count: int = 5
-    min_iterations: int = 10
-    min_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.min_iterations < 1 or not 0 < self.min_seconds <= WRAP_SECONDS / 4:
-            longest = f"{WRAP_SECONDS / 4:.0f} s"
-            raise InputError(f"windows: give 1 or more, of 1 iteration or more and of 0 to {longest}")
 
 
 def check_outputs(device: SerialDevice, port: str, inputs: np.ndarray, expected: np.ndarray) -> Timing:
@@ -118,6 +102,33 @@ def time_windows(
         repeats += 1
         if repeats > MAX_REPEATS:
             raise InputError(f"port {port}: its speed varies too much: see what else the board runs")
+
+
+def repeat(
+    device: SerialDevice, port: str, last: Timing, expected: np.ndarray, iterations: int, seconds: float
+) -> Stretch:
+    """Infer for an energy meter: without a warm-up, which its stream could not tell from the inferences.
+
+    Parameters
+    ----------
+    device, port
+    last : Timing
+        How long inferences take.
+    expected : ndarray
+        int8 ``(output_bytes,)``, the output of the input that is on the device.
+    iterations, seconds : int, float
+        At least so many, and so long.
+
+    Raises
+    ------
+    InputError
+        If the device fails, an output differs, or its clock is wrong.
+    """
+    needed = math.ceil(last.iterations * 1e6 * seconds * MARGIN / last.device_us)
+    result = device.infer(max(iterations, needed), 0, 4 * max(seconds, iterations * last.host_us / 1e6))
+    _check_output(port, result, expected, 0)
+    _check_clock(port, result, CLOCK_TOLERANCE)
+    return Stretch(result.iterations, result.device_us / 1e6)
 
 
 def _check_clock(port: str, timing: Timing, tolerance: float) -> None:

@@ -1,4 +1,4 @@
-"""What a phone tells of its own energy: power rails where it has them and lets them be read, else its battery."""
+"""What a phone tells of its own energy: its power rails where they may be read, else its battery."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A phone's battery: current times voltage, of everything in it.
 
-``/sys/class/power_supply/NAME`` has ``type``, ``status``, ``current_now`` in uA and ``voltage_now`` in uV, by
-https://docs.kernel.org/power/power_supply_class.html. Vendors differ: some give mA or mV, and some do not tell
-the direction of the current by its sign. While it is charged its current is not what the phone uses.
+``/sys/class/power_supply/NAME`` has ``type``, ``status``, ``current_now`` in uA and ``voltage_now`` in uV,
+by https://docs.kernel.org/power/power_supply_class.html. Vendors differ: some give mA or mV, and some do not
+tell the direction of the current by its sign. While it is charged its current is not what the phone uses.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ WINDOW_S = 60.0
 LEAST_UA = 20_000
 """A phone that infers draws more: a smaller number is in mA."""
 
+UNPLUG = "unplug it, and measure by adb over Wi-Fi"
+
 LEAST_UV = 1_000_000
 """A battery has more: a smaller number is in mV."""
 
@@ -40,7 +42,9 @@ def find_battery(files: Files, folder: str = FOLDER) -> Gauge:
     chargers = [supply for supply in supplies if types.text(f"{supply}/type") not in ("Battery", "")]
     paths = [f"{battery}/{name}" for battery in batteries for name in ("current_now", "voltage_now")]
     poll = files.read(paths) if paths else Poll(0.0)
-    battery = next((b for b in batteries if {f"{b}/current_now", f"{b}/voltage_now"} <= set(poll.texts)), None)
+    battery = next(
+        (b for b in batteries if {f"{b}/current_now", f"{b}/voltage_now"} <= set(poll.texts)), None
+    )
     if battery is None:
         why = next(iter(poll.refusals.values()), "no battery there has current_now and voltage_now")
         raise MeterError(f"{folder}: {why}")
@@ -49,8 +53,7 @@ def find_battery(files: Files, folder: str = FOLDER) -> Gauge:
 
     def values(poll: Poll) -> tuple[int, ...]:
         if poll.text(status) == "Charging":
-            advice = "unplug it, and measure by adb over Wi-Fi"
-            raise MeterError(f"{status}: the battery is being charged, its current is not the phone's: {advice}")
+            raise MeterError(f"{status}: charging: the battery's current is not the phone's: {UNPLUG}")
         plugged = any(poll.text(path) == "1" for path in online)
         return (*(poll.integer(path) for path in measured), int(plugged))
 
@@ -74,8 +77,10 @@ def _energy_j(times_s: Numbers, values: NDArray[np.object_]) -> Numbers:
     current, voltage = np.abs(values[:, 0].astype(float)), values[:, 1].astype(float)
     amperes = current / (1e3 if _in_milliamperes(values) else 1e6)
     volts = voltage / (1e3 if voltage.max(initial=0) < LEAST_UV else 1e6)
-    if not (1 < volts.min(initial=9) and volts.max(initial=2) < 30):
-        raise MeterError(f"its voltage_now is {voltage[0]:g}, neither uV nor mV of a battery: choose another meter")
+    if volts.min(initial=9) < 1 or volts.max(initial=2) > 30:
+        raise MeterError(
+            f"its voltage_now is {voltage[0]:g}, neither uV nor mV of a battery: choose another meter"
+        )
     return integrated(times_s, amperes * volts)
 
 
@@ -86,12 +91,11 @@ def _in_milliamperes(values: NDArray[np.object_]) -> bool:
 def _doubts(values: NDArray[np.object_]) -> tuple[str, ...]:
     doubts = []
     if any(values[:, 2]):
-        doubts.append(
-            "the phone is plugged in: what it takes by the cable is missing from its battery's current: unplug it, "
-            "and measure by adb over Wi-Fi"
-        )
+        doubts.append(f"the phone is plugged in: what the cable gives is not in the figures: {UNPLUG}")
     if len({number < 0 for number in values[:, 0] if number}) > 1:
         doubts.append("the battery's current changed its direction: all of it was taken as used")
     if _in_milliamperes(values):
-        doubts.append(f"the battery's current_now was taken as mA: no phone infers with less than {LEAST_UA} uA")
+        doubts.append(
+            f"the battery's current_now was taken as mA: no phone infers with less than {LEAST_UA} uA"
+        )
     return tuple(doubts)

@@ -1,7 +1,8 @@
 """Power sensors of Linux's hwmon, such as INA219, INA226 and INA3221 on an I2C bus.
 
-A chip's folder has ``name`` and, for channel N, ``energyN_input`` in uJ, ``powerN_input`` or ``powerN_average``
-in uW, ``inN_input`` in mV and ``currN_input`` in mA: https://docs.kernel.org/hwmon/sysfs-interface.html.
+A chip's folder has ``name`` and, for channel N, ``energyN_input`` in uJ, ``powerN_input`` or
+``powerN_average`` in uW, ``inN_input`` in mV and ``currN_input`` in mA:
+https://docs.kernel.org/hwmon/sysfs-interface.html.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ from edgegrow.measure.meters.polled import Gauge, integrated, unwrapped
 
 FOLDER = "/sys/class/hwmon"
 
-# Divisor of a chip's resolution: current's step in uA is 1e9 / divisor / shunt in uOhm, power's in uW so many
-# steps of current: https://www.ti.com/lit/ds/symlink/ina219.pdf, ina226.pdf, as Linux's driver ina2xx sets them.
-_STEPS = {"ina219": (100, 20), "ina220": (100, 20), "ina226": (400, 25), "ina230": (400, 25), "ina231": (400, 25)}
+# Divisor and factor of a chip's resolution: the current's step in uA is 1e9 / divisor / shunt in uOhm, the
+# power's in uW is so many of it, as Linux's driver ina2xx sets it: https://docs.kernel.org/hwmon/ina2xx.html.
+_STEPS = {
+    "ina219": (100, 20),
+    "ina220": (100, 20),
+    "ina226": (400, 25),
+    "ina230": (400, 25),
+    "ina231": (400, 25),
+}
 
 _FILES = {
     "energy": ("energy{}_input",),
@@ -57,8 +64,8 @@ def find_hwmon(files: Files, address: str = "") -> Gauge:
     ----------
     files : Files
     address : str
-        A chip's folder, or a channel in it, e.g. ``/sys/class/hwmon/hwmon2/power1``; empty where there is only
-        one on the machine.
+        A chip's folder, or a channel in it, e.g. ``/sys/class/hwmon/hwmon2/power1``; empty where there is
+        only one on the machine.
 
     Raises
     ------
@@ -78,12 +85,13 @@ def find_hwmon(files: Files, address: str = "") -> Gauge:
     if not found:
         where = address or FOLDER
         raise MeterError(
-            f"{where}: nothing there measures power (energyN_input, powerN_input, powerN_average, or inN_input "
-            "with currN_input): see the sensor's driver and address"
+            f"{where}: nothing there measures power (energyN_input, powerN_input, powerN_average, or "
+            "inN_input with currN_input): see the sensor's driver and address"
         )
     if len(found) > 1:
-        labels = _labels(files, found[:8])
-        known = ", ".join(f"{channel.address} ({label})" for channel, label in zip(found, labels, strict=False))
+        shown = found[:8]
+        labels = zip(shown, _labels(files, shown), strict=True)
+        known = ", ".join(f"{channel.address} ({label})" for channel, label in labels)
         raise MeterError(f"{len(found)} channels measure power, name one of them, hwmon:PATH: {known}")
     return _gauge(files, found[0])
 

@@ -1,8 +1,8 @@
 """The contract of energy meters.
 
-Every meter gives a stream of the energy that has been used, by its own clock. Clocks are not shared between a
-meter and what it measures, so the stream itself tells where the inferences are: by a marker input, by the clock
-of the device where the meter is read on the device itself, or by its power, which rises and falls.
+Every meter gives a stream of the energy that has been used, by its own clock. Clocks are not shared between
+a meter and what it measures, so the stream itself tells where the inferences are: by a marker input, by the
+clock of the device where the meter is read on the device itself, or by its power, which rises and falls.
 """
 
 from __future__ import annotations
@@ -115,13 +115,13 @@ class Readings:
         return float(last - first)
 
     def count_in(self, span: Span) -> int:
-        """Readings within a span."""
+        """Count the readings within a span."""
         first, last = np.searchsorted(self.time_s, span)
         return int(last - first)
 
 
 class Meter(Protocol):
-    """An energy meter: `setup` once; `reset`, `start`, `stop`, `get_data` for each recording; `close` at the end.
+    """An energy meter: `setup` once, `reset`, `start`, `stop` and `get_data` for a recording, then `close`.
 
     Every method may raise a `MeterError`, which names the meter.
     """

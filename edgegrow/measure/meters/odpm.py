@@ -1,7 +1,8 @@
 """Power rails of phones that monitor them (On-Device Power Monitor, Pixel 6 and later).
 
-Each monitor is an industrial-I/O device whose ``energy_value`` holds a line of time, ``t=MILLISECONDS``, and a
-line for each rail, ``CH4(T=MILLISECONDS)[S4M_VDD_CPUCL0], MICROJOULES``, counted since the phone was started.
+Each monitor is an industrial-I/O device whose ``energy_value`` holds a line of time, ``t=MILLISECONDS``, and
+a line for each rail, ``CH4(T=MILLISECONDS)[S4M_VDD_CPUCL0], MICROJOULES``, counted since the phone was
+started.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from edgegrow.measure.meters.polled import Gauge, unwrapped
 
 FOLDER = "/sys/bus/iio/devices"
 
-WINDOW_S = 10.0
-
-# The processor's clusters, and its path to the memory; others (modem, display, camera, radio) compute nothing.
+# The processor's clusters, and its path to the memory; others (modem, display, camera, radio) compute
+# nothing.
 _COUNTED = re.compile(r"CPU|MIF|DDR")
 _RAIL = re.compile(r"CH(\d{1,3})\(T=\d{1,20}\)\[([^\]\n]{1,60})\], *(\d{1,20})")
 
@@ -60,7 +60,6 @@ def find_rails(files: Files, folder: str = FOLDER) -> Gauge:
             covers=f"the rails {covered}, with whatever else runs on them",
             resolution="1 uJ in its file",
             rate_hz=1 / files.period_s,
-            window_s=WINDOW_S,
             clock=files.clock,
         ),
         read,

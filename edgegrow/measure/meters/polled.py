@@ -34,7 +34,8 @@ class Gauge:
     values : callable
         From what they held once to numbers, in whatever unit.
     energy_j : callable
-        From times ``(n,)`` in s and all those numbers ``(n, k)`` to the energy since the first, ``(n,)`` in J.
+        From times ``(n,)`` in s and all those numbers ``(n, k)`` to the energy since the first, ``(n,)`` in
+        J.
     doubts : callable
         From all those numbers to what makes them doubtful, one line each.
     """
@@ -188,4 +189,3 @@ def integrated(times_s: Numbers, power_w: Numbers) -> Numbers:
     """Energy of powers since the first, ``(n,)`` in J, by the trapezoidal rule."""
     steps = np.diff(times_s) * (power_w[1:] + power_w[:-1]) / 2
     return np.concatenate([[0.0], np.cumsum(steps)])
-

@@ -15,8 +15,8 @@ from edgegrow.measure.meters.polled import Gauge, unwrapped
 
 FOLDER = "/sys/class/powercap"
 
-# Not intel-rapl-mmio: the same packages' counters once more. Not core and uncore, which packages hold, and not
-# psys, which holds them.
+# Not intel-rapl-mmio: the same packages' counters once more. Not core and uncore, which packages hold, and
+# not psys, which holds them.
 _ZONE = re.compile(r"intel-rapl:\d+(:\d+)?")
 _COUNTED = re.compile(r"(package-\d+(-die-\d+)?|dram)")
 
@@ -32,8 +32,8 @@ def find_rapl(files: Files, folder: str = FOLDER) -> Gauge:
     zones = [f"{folder}/{name}" for name in files.list(folder) if _ZONE.fullmatch(name)]
     if not zones:
         raise MeterError(
-            f"there is no intel-rapl zone in {folder}: virtual machines and processors other than x86 have none: "
-            "choose another meter"
+            f"there is no intel-rapl zone in {folder}: virtual machines and processors other than x86 have "
+            "none: choose another meter"
         )
     names = files.read([f"{zone}/name" for zone in zones])
     zones = [zone for zone in zones if _COUNTED.fullmatch(names.text(f"{zone}/name"))]
@@ -49,8 +49,8 @@ def find_rapl(files: Files, folder: str = FOLDER) -> Gauge:
         for path in paths:
             if "ermission" in poll.refusals.get(path, ""):
                 raise MeterError(
-                    f"you may not read {path}: since Linux 5.10 only root may: run it as root, or let everybody "
-                    f"read it until the next start: sudo chmod a+r {folder}/intel-rapl:*/energy_uj"
+                    f"you may not read {path}: since Linux 5.10 only root may: run it as root, or let "
+                    f"everybody read it until the next start: sudo chmod a+r {folder}/intel-rapl:*/energy_uj"
                 )
         return tuple(poll.integer(path) for path in paths)
 
