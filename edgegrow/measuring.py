@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from edgegrow import __version__
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.mcu.board import Board
-from edgegrow.measure.meters.meter import Meter
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
-from edgegrow.measure.window_plan import Windows
 from edgegrow.targets import Target, load_target
 
 EMULATED_INPUTS = 4
@@ -37,8 +34,6 @@ class Options:
         ``zig`` or ``gcc``, for a microcontroller.
     emulator : str or None
         ``unicorn`` or ``qemu``, for a microcontroller.
-    meter : str or None
-        An energy meter, one of `edgegrow.measure.meters.opening.METERS`.
     """
 
     threads: int | None = None
@@ -46,7 +41,6 @@ class Options:
     seconds: float | None = None
     compiler: str | None = None
     emulator: str | None = None
-    meter: str | None = None
 
     def allow(self, way: str, *names: str) -> None:
         """Refuse options that a way of measuring has no use for."""
@@ -96,49 +90,23 @@ def measure_artifact(
     return ways[way](path, found, address, options or Options(), listener or Silent())
 
 
-@contextmanager
-def _meter(name: str | None, target: Target) -> Iterator[Meter | None]:
-    """Set up a meter, and give it back at the end: it fails before anything is measured."""
-    if name is None:
-        yield None
-        return
-    from edgegrow.measure.meters.opening import make_meter
-
-    meter = make_meter(name, power=target.active_power, voltage_v=target.soc.voltage_v)
-    with closing(meter):
-        meter.setup()
-        yield meter
-
-
-def _windows(options: Options) -> Windows:
-    """Return how what needs long windows is taken: on a board, or by an energy meter."""
-    default = Windows()
-    return Windows(
-        min_iterations=default.min_iterations if options.iterations is None else options.iterations,
-        min_seconds=default.min_seconds if options.seconds is None else options.seconds,
-    )
-
-
 def _on_host(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
     from edgegrow.measure.host import measure_host
 
-    options.allow("local", "threads", "iterations", "seconds", "meter")
+    options.allow("local", "threads", "iterations", "seconds")
     if target.name != "host":
         raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")
     if path.is_dir():
         raise InputError(f"artifact {path}: a folder cannot run on the host: name a microcontroller's target")
-    with _meter(options.meter, target) as meter:
-        return measure_host(
-            path,
-            target=target.reference,
-            threads=1 if options.threads is None else options.threads,
-            min_iterations=50 if options.iterations is None else options.iterations,
-            min_seconds=1.0 if options.seconds is None else options.seconds,
-            meter=meter,
-            windows=_windows(options) if meter is not None else None,
-            progress=listener.detail,
-            warn=listener.warn,
-        )
+    return measure_host(
+        path,
+        target=target.reference,
+        threads=1 if options.threads is None else options.threads,
+        min_iterations=50 if options.iterations is None else options.iterations,
+        min_seconds=1.0 if options.seconds is None else options.seconds,
+        progress=listener.detail,
+        warn=listener.warn,
+    )
 
 
 def _in_emulator(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
@@ -222,8 +190,9 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
     from edgegrow.deploy.simulate import simulate
     from edgegrow.measure.mcu.prediction import emulate_on, input_bytes
     from edgegrow.measure.serial import BAUD, measure_serial, package_model_id
+    from edgegrow.measure.serial_windows import Windows
 
-    options.allow("serial", "iterations", "seconds", "meter")
+    options.allow("serial", "iterations", "seconds")
     if path.is_dir():
         artifact, model_id = Artifact.of_package(path), package_model_id(path)
         inputs = _random((EMULATED_INPUTS, input_bytes(path)))
@@ -237,20 +206,23 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
         inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
         expected = simulate(graph, inputs).reshape(len(inputs), -1)
         inputs = inputs.reshape(len(inputs), -1)
-    with _meter(options.meter, target) as meter:
-        return measure_serial(
-            port,
-            artifact=artifact,
-            target=target.reference,
-            model_id=model_id,
-            inputs=inputs,
-            expected=expected,
-            baud=target.transport.baud or BAUD,
-            windows=_windows(options),
-            meter=meter,
-            progress=listener.detail,
-            warn=listener.warn,
-        )
+    default = Windows()
+    windows = Windows(
+        min_iterations=default.min_iterations if options.iterations is None else options.iterations,
+        min_seconds=default.min_seconds if options.seconds is None else options.seconds,
+    )
+    return measure_serial(
+        port,
+        artifact=artifact,
+        target=target.reference,
+        model_id=model_id,
+        inputs=inputs,
+        expected=expected,
+        baud=target.transport.baud or BAUD,
+        windows=windows,
+        progress=listener.detail,
+        warn=listener.warn,
+    )
 
 
 def _random(shape: tuple[int, ...]) -> np.ndarray:

@@ -9,13 +9,10 @@ import numpy as np
 
 from edgegrow.errors import InputError
 from edgegrow.measure.identity import State, describe_load, warnings
-from edgegrow.measure.meters.energy import Stretch, measure_energy
-from edgegrow.measure.meters.meter import THIS_MACHINE, Meter
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Measurement, Profile, TargetRef, Unavailable
 from edgegrow.measure.session import Session, TensorInfo, open_artifact, predict
 from edgegrow.measure.timing import latency
-from edgegrow.measure.window_plan import Windows
 from edgegrow.measure.worker import MAX_SAMPLES
 
 __all__ = ["Session", "TensorInfo", "Worker", "measure_host", "open_artifact", "predict"]
@@ -30,8 +27,6 @@ def measure_host(
     threads: int = 1,
     min_iterations: int = 50,
     min_seconds: float = 1.0,
-    meter: Meter | None = None,
-    windows: Windows | None = None,
     progress: Say | None = None,
     warn: Say | None = None,
 ) -> Profile:
@@ -48,10 +43,6 @@ def measure_host(
         Timed inferences at least.
     min_seconds : float
         Time that they take at least, in seconds.
-    meter : Meter or None
-        Energy meter that is set up.
-    windows : Windows or None
-        How the energy is taken; by default five windows of 10 s.
     progress, warn : callable or None
         Called with one line: what is being done; what makes the figures doubtful. The latency's ``method``
         keeps the latter.
@@ -60,8 +51,7 @@ def measure_host(
     -------
     Profile
         ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
-        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; with a meter
-        ``energy`` and ``power``, see `edgegrow.measure.meters.energy.measure_energy`.
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; energy is unavailable.
 
     Raises
     ------
@@ -78,14 +68,6 @@ def measure_host(
         request = {"do": "measure", "min_iterations": min_iterations, "min_seconds": min_seconds}
         answer, _ = session.ask({**request, "max_samples": MAX_SAMPLES})
         after = State.now()
-        energy = measure_energy(
-            meter,
-            lambda iterations, seconds: _repeat(session, iterations, seconds),
-            session.identity,
-            windows=windows or Windows(),
-            say=say,
-            warn=warn,
-        )
     doubts = warnings(before, after, threads)
     for line in doubts:
         if warn is not None:
@@ -117,8 +99,7 @@ def measure_host(
             method="size of the artifact's file, without the runtime's",
         ),
     ]
-    measurements += energy.measurements
-    unavailable = list(energy.unavailable)
+    unavailable = [Unavailable(metric="energy", reason="no meter")]
     if answer["peak_bytes"] is None:
         reason = "this system does not tell a process its peak memory"
         unavailable.append(Unavailable(metric="peak_memory", reason=reason))
@@ -141,9 +122,3 @@ def measure_host(
         measurements=tuple(measurements),
         unavailable=tuple(unavailable),
     )
-
-
-def _repeat(session: Session, iterations: int, seconds: float) -> Stretch:
-    """Infer for an energy meter; this machine's clock stamps it."""
-    answer, _ = session.ask({"do": "repeat", "min_iterations": iterations, "min_seconds": seconds})
-    return Stretch(answer["iterations"], answer["seconds"], answer["start_s"], THIS_MACHINE)

@@ -15,7 +15,6 @@ open      format, threads; the artifact                  input, output, runtime,
 run       n; n input samples                             n; n output samples
 measure   min_iterations, min_seconds, max_samples       latency_ns; load_ns of further loads; peak_bytes or
                                                          null
-repeat    min_iterations, min_seconds                    iterations, seconds, start_s by `boot_seconds`
 ========= ============================================== ==================================================
 
 An answer of ``{"error": "..."}`` is one line that says what the artifact lacks.
@@ -109,11 +108,6 @@ def time_calls(
         if collecting:
             gc.enable()
     return np.array(kept, np.int64)
-
-
-def boot_seconds() -> float:
-    """Seconds since this machine was started, by the clock of ``/proc/uptime``, which all processes share."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class LiteRT:
@@ -306,8 +300,6 @@ class Server:
             raise Unusable("it is not open")
         if request["do"] == "run":
             return self.run(request["n"], payload)
-        if request["do"] == "repeat":
-            return self.repeat(request["min_iterations"], request["min_seconds"]), b""
         return self.measure(request["min_iterations"], request["min_seconds"], request["max_samples"]), b""
 
     def _load(self) -> tuple[Any, int]:
@@ -349,26 +341,6 @@ class Server:
 
     def measure(self, min_iterations: int, min_seconds: float, max_samples: int) -> dict[str, Any]:
         """Time inferences of a random input (the same every time), and further loads."""
-        self._set_random_input()
-        latency = time_calls(
-            self.artifact.invoke,
-            min_iterations=min_iterations,
-            min_seconds=min_seconds,
-            max_samples=max_samples,
-        )
-        loads = [self._load()[1] for _ in range(REOPENED)]
-        return {"latency_ns": latency.tolist(), "load_ns": loads, "peak_bytes": self.peak_bytes}
-
-    def repeat(self, min_iterations: int, min_seconds: float) -> dict[str, Any]:
-        """Infer without a pause, for an energy meter: how often, how long, and when it began."""
-        self._set_random_input()
-        calls, elapsed, start = 0, 0.0, boot_seconds()
-        while calls < min_iterations or elapsed < min_seconds:
-            self.artifact.invoke()
-            calls, elapsed = calls + 1, boot_seconds() - start
-        return {"iterations": calls, "seconds": elapsed, "start_s": start}
-
-    def _set_random_input(self) -> None:
         details = self.artifact.input
         generator = np.random.default_rng(0)
         if details["dtype"].startswith("float"):
@@ -377,6 +349,14 @@ class Server:
             kind = np.iinfo(details["dtype"])
             x = generator.integers(kind.min, kind.max, details["shape"], details["dtype"], endpoint=True)
         self.artifact.set_input(x)
+        latency = time_calls(
+            self.artifact.invoke,
+            min_iterations=min_iterations,
+            min_seconds=min_seconds,
+            max_samples=max_samples,
+        )
+        loads = [self._load()[1] for _ in range(REOPENED)]
+        return {"latency_ns": latency.tolist(), "load_ns": loads, "peak_bytes": self.peak_bytes}
 
 
 def _one_line(error: BaseException) -> str:
