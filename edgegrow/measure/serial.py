@@ -25,7 +25,7 @@ from edgegrow.measure.protocol import (
 )
 from edgegrow.measure.serial_link import SerialLink
 from edgegrow.measure.serial_protocol import DeviceIdentity, SerialDevice, Timing
-from edgegrow.measure.serial_windows import check_outputs, repeat, time_windows
+from edgegrow.measure.serial_windows import check_outputs, metered_windows, time_windows
 from edgegrow.measure.window_plan import Windows, over_windows
 
 EMULATORS = re.compile("qemu|renode|emulat|simulat", re.IGNORECASE)
@@ -169,9 +169,7 @@ def measure_serial(
         else:
             energy = measure_energy(
                 meter,
-                lambda iterations, seconds: repeat(
-                    device, port, timings[-1], expected[0], iterations, seconds
-                ),
+                lambda plan, pause_s: metered_windows(device, port, timings[-1], expected[0], plan, pause_s),
                 _identity(identity),
                 windows=windows,
                 say=say,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from edgegrow.errors import InputError
-from edgegrow.measure.meters.energy import Stretch
+from edgegrow.measure.meters.meter import THIS_MACHINE
+from edgegrow.measure.meters.recording import Stretch
+from edgegrow.measure.runner import boot_seconds
 from edgegrow.measure.serial_protocol import SerialDevice, Timing
 from edgegrow.measure.window_plan import Windows
 
@@ -104,10 +107,10 @@ def time_windows(
             raise InputError(f"port {port}: its speed varies too much: see what else the board runs")
 
 
-def repeat(
-    device: SerialDevice, port: str, last: Timing, expected: np.ndarray, iterations: int, seconds: float
-) -> Stretch:
-    """Infer for an energy meter: without a warm-up, which its stream could not tell from the inferences.
+def metered_windows(
+    device: SerialDevice, port: str, last: Timing, expected: np.ndarray, windows: Windows, pause_s: float
+) -> Iterator[Stretch]:
+    """Infer for an energy meter: without warm-ups, which its stream could not tell from the inferences.
 
     Parameters
     ----------
@@ -116,19 +119,26 @@ def repeat(
         How long inferences take.
     expected : ndarray
         int8 ``(output_bytes,)``, the output of the input that is on the device.
-    iterations, seconds : int, float
-        At least so many, and so long.
+    windows : Windows
+    pause_s : float
+        Pause before each window, in s.
 
     Raises
     ------
     InputError
         If the device fails, an output differs, or its clock is wrong.
     """
-    needed = math.ceil(last.iterations * 1e6 * seconds * MARGIN / last.device_us)
-    result = device.infer(max(iterations, needed), 0, 4 * max(seconds, iterations * last.host_us / 1e6))
-    _check_output(port, result, expected, 0)
-    _check_clock(port, result, CLOCK_TOLERANCE)
-    return Stretch(result.iterations, result.device_us / 1e6)
+    for _ in range(windows.count):
+        time.sleep(pause_s)
+        needed = math.ceil(last.iterations * 1e6 * windows.min_seconds * MARGIN / last.device_us)
+        iterations = max(windows.min_iterations, needed)
+        before = boot_seconds()
+        last = device.infer(iterations, 0, 4 * iterations * last.host_us / last.iterations / 1e6)
+        # The line delays both ends: the inferences are in the middle.
+        middle, seconds = (before + boot_seconds()) / 2, last.device_us / 1e6
+        _check_output(port, last, expected, 0)
+        _check_clock(port, last, CLOCK_TOLERANCE)
+        yield Stretch(last.iterations, seconds, middle - seconds / 2, THIS_MACHINE)
 
 
 def _check_clock(port: str, timing: Timing, tolerance: float) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from edgegrow.measure.meters.meter import THIS_MACHINE, Description, Meter, MeterError, Readings
-from edgegrow.measure.worker import boot_seconds
+from edgegrow.measure.meters.files import Files
+from edgegrow.measure.meters.meter import Description
+from edgegrow.measure.meters.polled import Gauge
 
 
 @dataclass(frozen=True)
@@ -40,54 +39,16 @@ class ActivePower:
         return f"{1e3 * self.watts:g} mW; {self.conditions or 'conditions not stated'}"
 
 
-class ConstantMeter(Meter):
-    """A meter that always shows the same power.
-
-    Parameters
-    ----------
-    power : ActivePower
-    """
-
-    def __init__(self, power: ActivePower) -> None:
-        self._power = power
-        self.reset()
-
-    @property
-    def description(self) -> Description:
-        """The power and where it is from."""
-        return Description(
-            name="constant",
-            covers=f"the target's stated power, {self._power.method}",
-            resolution="none: it is not measured",
-            window_s=1.0,
-            clock=THIS_MACHINE,
-            evidence="predicted",
-            error=self._power.error,
-            voltage_v=self._power.voltage_v,
-        )
-
-    def setup(self) -> None:
-        """Nothing is needed."""
-
-    def reset(self) -> None:
-        """Forget the recording."""
-        self._times_s: list[float] = []
-
-    def start(self) -> None:
-        """Note the time."""
-        self._times_s = [boot_seconds()]
-
-    def stop(self) -> None:
-        """Note the time."""
-        if len(self._times_s) == 1:
-            self._times_s.append(boot_seconds())
-
-    def get_data(self) -> Readings:
-        """Return power times time."""
-        if not self._times_s:
-            raise MeterError("meter constant: nothing was recorded")
-        times_s = np.array(self._times_s)
-        return Readings(times_s, self._power.watts * (times_s - times_s[0]))
-
-    def close(self) -> None:
-        """Nothing is kept."""
+def find_constant(files: Files, power: ActivePower) -> Gauge:
+    """Make a gauge that always shows the same power, by the clock of where files are read."""
+    description = Description(
+        name="constant",
+        covers=f"the target's stated power, {power.method}",
+        resolution="none, it is not measured",
+        window_s=0.0,
+        clock=files.clock,
+        evidence="predicted",
+        error=power.error,
+        voltage_v=power.voltage_v,
+    )
+    return Gauge(description, (), lambda poll: (), lambda times_s, _: power.watts * (times_s - times_s[0]))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from edgegrow.measure.device import Device
 from edgegrow.measure.meters.android import find_android
-from edgegrow.measure.meters.constant import ActivePower, ConstantMeter
+from edgegrow.measure.meters.constant import ActivePower, find_constant
 from edgegrow.measure.meters.files import DeviceFiles, Files, LocalFiles
 from edgegrow.measure.meters.hwmon import find_hwmon
 from edgegrow.measure.meters.joulescope import JoulescopeMeter
 from edgegrow.measure.meters.meter import Meter, MeterError
-from edgegrow.measure.meters.polled import PolledMeter
+from edgegrow.measure.meters.polled import Gauge, PolledMeter
 from edgegrow.measure.meters.ppk2 import Ppk2Meter
 from edgegrow.measure.meters.rapl import find_rapl
 
@@ -37,7 +37,7 @@ def make_meter(
     voltage_v : float or None
         What the target is supplied with, in V, for ``ppk2``.
     device : Device or None
-        Where ``hwmon``, ``rapl`` and ``android`` are read; by default this machine.
+        What infers, where ``hwmon``, ``rapl`` and ``android`` are read; by default this machine.
 
     Raises
     ------
@@ -49,15 +49,18 @@ def make_meter(
     form = forms.get(kind)
     if form is None or (address and ":" not in form) or (not address and form.endswith(":PORT")):
         raise MeterError(f"meter {name}: there is none of that form: use {form or ', '.join(METERS)}")
-    if kind == "constant":
-        if power is None:
-            raise MeterError("meter constant: the target's file has no power.active_w or power.pj_per_cycle")
-        return ConstantMeter(power)
     if kind == "ppk2":
         return Ppk2Meter(address, voltage_v)
     if kind == "joulescope":
         return JoulescopeMeter(address)
-    find: dict[str, Callable] = {
+
+    def constant(files: Files) -> Gauge:
+        if power is None:
+            raise MeterError("the target's file has no power.active_w and no power.pj_per_cycle")
+        return find_constant(files, power)
+
+    find: dict[str, Callable[[Files], Gauge]] = {
+        "constant": constant,
         "hwmon": lambda files: find_hwmon(files, address),
         "rapl": find_rapl,
         "android": find_android,
