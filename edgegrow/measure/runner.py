@@ -576,7 +576,7 @@ class Holder:
         min_seconds: float,
         settle_seconds: float,
     ) -> dict[str, Any]:
-        """Infer a sample ``(1, ...)`` in windows, for an energy meter: when each began, how long, how often."""
+        """Infer a sample ``(1, ...)`` in windows, for an energy meter."""
         artifact, done = self.opened(), []
         artifact.set_input(x)
         warm_up(artifact.invoke, settle_seconds)
@@ -611,8 +611,9 @@ def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if request["marks"]:
         measured = holder.mark(x[:1], request["iterations"])
     elif request["windows"]:
-        names = ("windows", "pause_seconds", "min_iterations", "min_seconds", "settle_seconds")
-        measured = holder.repeat(x[:1], **{name: request[name] for name in names})
+        pauses = {name: request[name] for name in ("windows", "pause_seconds")}
+        least = {name: request[name] for name in ("min_iterations", "min_seconds", "settle_seconds")}
+        measured = holder.repeat(x[:1], **pauses, **least)
     else:
         names = ("min_iterations", "min_seconds", "max_samples", "settle_seconds")
         measured = holder.measure(x[:1], **{name: request[name] for name in names})

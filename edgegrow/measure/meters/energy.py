@@ -89,8 +89,9 @@ def measure_energy(
         recording = Recording(meter.get_data(), meter.description, tuple(stretches), pause_s)
         spans, how = recording.locate()
         method = (
-            f"{len(stretches)} of {windows.count} windows{interruption}, {how}; each {windows.min_seconds:g} s "
-            f"and {windows.min_iterations} inferences at least; MLPerf-Tiny-style, unofficial"
+            f"{len(stretches)} of {windows.count} windows{interruption}, {how}; each "
+            f"{windows.min_seconds:g} s and {windows.min_iterations} inferences at least; MLPerf-Tiny-style, "
+            "unofficial"
         )
         return Figures(recording.figures(spans, identity, method, warn or (lambda line: None)))
     except EdgegrowError as error:

@@ -1,4 +1,4 @@
-"""One recording of a meter, and the inferences that were done meanwhile: where they are in it, what they took."""
+"""One recording of a meter: where the inferences are in it, and what energy they took."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ class Recording:
         lengths = ", ".join(f"{end - start:.3g}" for start, end in spans[:10]) or "none"
         device = ", ".join(f"{seconds:.3g}" for seconds in wanted)
         raise MeterError(
-            f"the device inferred for {device} s, {where} there were times of {lengths} s: see what else draws "
-            "power, and the meter's connection"
+            f"the device inferred for {device} s, {where} there were times of {lengths} s: see what else "
+            "draws power, and the meter's connection"
         )
 
     def figures(
