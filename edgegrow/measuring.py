@@ -130,13 +130,17 @@ def _metered(name: str | None, target: Target, device: Device | None = None) -> 
         yield meter
 
 
-def _windows(options: Options) -> Windows:
+def _windows(options: Options, meter: Meter | None = None) -> Windows:
     """Return how that is taken which needs long windows: times of boards, and energy."""
-    default = Windows()
+    default = Windows() if meter is None else Windows(min_seconds=meter.description.window_s)
     return Windows(
         min_iterations=default.min_iterations if options.iterations is None else options.iterations,
         min_seconds=default.min_seconds if options.seconds is None else options.seconds,
     )
+
+
+_METERED = ("local", "ssh", "adb")
+"""Ways to real devices: what an emulator draws is its host's power."""
 
 
 def _on_device(way: str) -> Way:
@@ -146,7 +150,8 @@ def _on_device(way: str) -> Way:
         from edgegrow.measure.identity import numbers
         from edgegrow.measure.remote import measure_on
 
-        options.allow(way, "threads", "iterations", "seconds", "meter")
+        metered = ("meter",) if way in _METERED else ()
+        options.allow(way, "threads", "iterations", "seconds", *metered)
         affinity = target.runtime.affinity
         with (
             DEVICES[way](target, address) as device,
@@ -162,7 +167,7 @@ def _on_device(way: str) -> Way:
                 min_iterations=50 if options.iterations is None else options.iterations,
                 min_seconds=1.0 if options.seconds is None else options.seconds,
                 meter=meter,
-                windows=None if meter is None else _windows(options),
+                windows=None if meter is None else _windows(options, meter),
                 progress=listener.detail,
                 warn=listener.warn,
             )

@@ -45,7 +45,7 @@ def find_constant(files: Files, power: ActivePower) -> Gauge:
         name="constant",
         covers=f"the target's stated power, {power.method}",
         resolution="none, it is not measured",
-        window_s=0.0,
+        window_s=1.0,
         clock=files.clock,
         evidence="predicted",
         error=power.error,

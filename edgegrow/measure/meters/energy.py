@@ -62,8 +62,8 @@ def measure_energy(
     Returns
     -------
     Figures
-        ``energy`` in mJ, of one inference, and ``power`` in W while inferring: median, minimum and maximum of
-        the windows; ``idle_power`` in W of the time before them. The idle power is not subtracted.
+        ``energy`` of one inference in mJ, the median, minimum and maximum of the windows; ``power`` in W
+        while inferring, their median; ``idle_power`` in W before them. The idle power is not subtracted.
     """
     if meter is None:
         return no_energy("no meter")

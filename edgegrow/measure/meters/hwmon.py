@@ -29,6 +29,9 @@ _STEPS = {
     "ina231": (400, 25),
 }
 
+# Of this chip in4 and so on are voltages over shunts, and curr4 is a sum: https://docs.kernel.org/hwmon/ina3221.html.
+_SUPPLIES = {"ina3221": 3}
+
 _FILES = {
     "energy": ("energy{}_input",),
     "power": ("power{}_input",),
@@ -99,12 +102,14 @@ def find_hwmon(files: Files, address: str = "") -> Gauge:
 def _channels(files: Files, folder: str) -> Iterator[Channel]:
     """Find what a chip measures: each channel once, by the best of its files."""
     names = set(files.list(folder))
+    most = _SUPPLIES.get(files.read([f"{folder}/name"]).text(f"{folder}/name"), 999)
     done = set()
     for kind, (first, *others) in _FILES.items():
         pattern = re.compile(re.escape(others[0] if others else first).replace(r"\{\}", r"(\d{1,3})"))
         numbers = sorted((match[1] for match in map(pattern.fullmatch, names) if match), key=int)
         for number in numbers:
-            if number not in done and all(name.format(number) in names for name in _FILES[kind]):
+            there = all(name.format(number) in names for name in _FILES[kind])
+            if there and number not in done and int(number) <= most:
                 done.add(number)
                 yield Channel(folder, kind, number)
 

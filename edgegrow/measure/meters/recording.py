@@ -33,7 +33,7 @@ class Stretch:
     start_s : float
         When they began, in s.
     clock : str
-        By whose clock: `edgegrow.measure.meters.meter.THIS_MACHINE`, or the device's name.
+        By whose clock: the device's name, or `edgegrow.measure.meters.meter.THIS_MACHINE`.
     """
 
     iterations: int
@@ -76,7 +76,7 @@ class Recording:
             return self._matched(marked, "on the marker input"), "found by the marker input"
         if all(stretch.clock == self.meter.clock for stretch in self.stretches):
             spans = [(stretch.start_s, stretch.start_s + stretch.seconds) for stretch in self.stretches]
-            return spans, f"found by the clock of {self.meter.clock}, which also stamps the meter's readings"
+            return spans, "found by the device's clock, which also stamps the meter's readings"
         pulses = find_pulses(self.readings, shortest_s, self.pause_s)
         found = self._matched(pulses, "in the meter's power")
         return found, "found by the rise and fall of the meter's power between pauses"
@@ -139,7 +139,7 @@ class Recording:
         powers_w = [e / (end - start) for e, (start, end) in zip(energies_j, spans, strict=True)]
         measurements = [
             *over_windows("energy", "mJ", energies_mj, **common),
-            *over_windows("power", "W", powers_w, **common),
+            over_windows("power", "W", powers_w, **common)[0],
         ]
         if meter.evidence == "measured":
             start = float(readings.time_s[0])
