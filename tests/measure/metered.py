@@ -246,19 +246,19 @@ class Kit:
         with suppress(OSError):
             while not self.ended.is_set():
                 ready = select.select([self.master], [], [], 0.005)[0]
-                command = os.read(self.master, 64) if ready else b""
+                command, stopped = os.read(self.master, 64) if ready else b"", False
                 if command:
                     self.commands.append(command)
                     if b"\x19" in command:
                         pending += self.calibration.encode()
-                    if command[0] == 0x07:
-                        sending, pending = False, pending if b"\x19" in command else b""
+                    stopped = b"\x07" in command
                     if b"\x06" in command and not self.silent:
                         sending, sent, since = True, 0, time.monotonic()
                 if sending:
                     wanted = int((time.monotonic() - since) * 100_000) - sent
                     pending += self._samples(since + np.arange(sent, sent + wanted) / 100_000, sent)
                     sent += wanted
+                    sending = not stopped  # what was sampled before is still on its way
                 while pending and select.select([], [self.master], [], 0)[1]:
                     try:
                         pending = pending[os.write(self.master, pending[:2048]) :]

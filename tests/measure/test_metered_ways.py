@@ -140,7 +140,7 @@ static void mark(int on) {
 
 @pytest.fixture
 def board(files, tmp_path):
-    """A board that is no emulator by its name, and a kit in its supply; the firmware's marker is on the line."""
+    """A board that is no emulator by its name, and a kit in its supply; its marker is told on the line."""
     package, started, busy = tmp_path / "package", [], Switch()
     write_c(files.graph, package)
 

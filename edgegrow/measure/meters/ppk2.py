@@ -45,7 +45,8 @@ MARKER = 0
 ANSWER_SECONDS = 3.0
 """How long the kit may take to tell its calibration, or to send its first samples."""
 
-QUIET_SECONDS = 0.2
+QUIET_SECONDS = 0.5
+"""After so long without a byte, all samples that were on their way have come."""
 
 LOST = 0.001
 """Share of samples that may be missing before it is told."""
@@ -149,17 +150,14 @@ class Ppk2Meter(Meter):
             raise self._error("it sends no samples: connect it again")
 
     def stop(self) -> None:
-        """Have no more samples sent."""
+        """Have no more samples sent, and take those that are on their way."""
         if self._thread is None:
             return
+        with suppress(InputError):  # where the port is gone, the thread has noticed too
+            self._set_up[0].write(STOP)
         self._ended.set()
-        self._thread.join()  # a read of the port ends soon, whatever happens
+        self._thread.join()
         self._thread = None
-        if self._fault is None:
-            try:
-                self._set_up[0].write(STOP)
-            except InputError as error:
-                raise self._error(error) from error
 
     def get_data(self) -> Readings:
         """Return the recording."""
@@ -176,12 +174,8 @@ class Ppk2Meter(Meter):
 
     def close(self) -> None:
         """Close the port; current goes on to the device."""
-        self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        self.stop()
         if self._link is not None:
-            with suppress(InputError):
-                self._link.write(STOP)
             self._link.__exit__(None, None, None)
             self._link = None
 
@@ -189,6 +183,12 @@ class Ppk2Meter(Meter):
         try:
             while not self._ended.is_set():
                 self._take(link.read_bytes())
+            deadline = time.monotonic() + ANSWER_SECONDS
+            last = time.monotonic()
+            while time.monotonic() < min(deadline, last + QUIET_SECONDS):
+                if content := link.read_bytes():
+                    self._take(content)
+                    last = time.monotonic()
         except EdgegrowError as error:
             self._fault = error
         except Exception as error:  # of a thread nobody would see it
