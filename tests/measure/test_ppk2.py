@@ -78,7 +78,7 @@ def test_energy_of_a_kit(kit, marked, how):
     assert values["energy"].identity.meter.startswith("ppk2 (hardware 9173), resolution 43.8 nA to ")
     assert values["energy"].identity.voltage_v == VOLTS
     assert device.commands[:2] == [b"\x07", b"\x19"]
-    assert b"".join(device.commands[2:]) == b"\x11\x01\x0c\x01\x06\x07\x07"  # no voltage is ever set
+    assert b"".join(device.commands[2:]) == b"\x11\x01\x0c\x01\x06\x07"  # no voltage is ever set
 
 
 def test_a_kit_that_loses_samples(kit):
