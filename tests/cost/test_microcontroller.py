@@ -22,9 +22,9 @@ from edgegrow.deploy.lower import lower
 from edgegrow.errors import InputError
 from edgegrow.growth.seed import build_network
 from edgegrow.measure.mcu.board import Board
-from edgegrow.measure.meters.constant import ActivePower
 from edgegrow.measure.mcu.cores import find_core
 from edgegrow.measure.mcu.emulator import emulate
+from edgegrow.measure.meters.constant import ActivePower
 from edgegrow.nets import load_net
 
 needs_emulator = pytest.mark.skipif(

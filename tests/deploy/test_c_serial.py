@@ -20,7 +20,7 @@ static void put(char c) { putchar(c); }
 static int get(void) { int c = getchar(); if (c == EOF) { exit(0); } return c; }
 static uint32_t microseconds(void) { static uint32_t now = UINT32_MAX - 7; return now += 5; }
 int main(void) {
-    const struct model_serial_board board = {"host", 48000000, put, get, microseconds};
+    const struct model_serial_board board = {"host", 48000000, put, get, microseconds, 0};
     model_serial_run(&board);
 }
 """
