@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from edgegrow.config import LONGEST_GROWTH, GrowConfig, TrainConfig
+from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.growth.allocations import Allocator, Option, Pricing
 from edgegrow.growth.architecture import initialise
@@ -25,6 +25,7 @@ from edgegrow.growth.moves.blocks import Restructuring
 from edgegrow.growth.probe import Figures, Taken, count_of, take
 from edgegrow.growth.progress import Journal, Progress, Unheard
 from edgegrow.growth.record import growth_event
+from edgegrow.growth.schedule import most_steps
 from edgegrow.growth.scoring import score, subsets
 from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Stretch, Trainer
@@ -77,6 +78,8 @@ class Grower:
         Is told of everything.
     proportions : mapping, optional
         ``{group name: channels}``: what growing in proportion keeps to; by default the network's own widths.
+    seed_network : NetworkTrace, optional
+        What growth started from, of any widths; by default the network.
 
     Attributes
     ----------
@@ -97,12 +100,13 @@ class Grower:
         seed: int,
         journal: Journal,
         proportions: Mapping[str, int] | None = None,
+        seed_network: NetworkTrace | None = None,
     ) -> None:
         assert train_config.epochs is not None
         self.trace, self.data, self.pricing, self.limits = trace, data, pricing, dict(limits)
         self.train_config, self.config, self.seed, self.journal = train_config, grow_config, seed, journal
         self.epochs, self.proportions = train_config.epochs, dict(proportions or trace.widths())
-        self.most_steps = int(LONGEST_GROWTH / (grow_config.tries * grow_config.interval))
+        self.most_steps = most_steps(seed_network or trace, grow_config)
         self.batches = batches_of(data, train_config)
         self.trainer = Trainer(data, self.batches, seed, journal)
         self.vetting = Vetting(data, train_config, seed)
