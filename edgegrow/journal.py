@@ -29,6 +29,10 @@ class Journal:
             self.listener.detail(
                 f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
             )
+        elif event == "lost":
+            self.listener.warn(
+                f"growth step {values['step']}: {values['allocation']} diverged: it is not taken"
+            )
         elif event == "qat":
             self.listener.say(
                 f"quantization-aware training: {values['epochs']} epochs; quantized without, validation "
@@ -63,6 +67,8 @@ class Journal:
                 if look["step"] == values["step"]:
                     said_of = (
                         f"{100 * look[which]['accuracy']:.1f} %, loss {look[which]['loss']:.2f} {which}"
+                        if look[which]
+                        else f"diverged {which}"
                         for which in ("without", "with")
                     )
                     verdict = "it holds" if look["holds"] else "it is refused"

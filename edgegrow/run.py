@@ -44,6 +44,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
         "won_back": _NUMBER, "fresh": bool,
     },
+    "lost": {"step": int, "allocation": str},
     "rung": {"name": str, "macs": int, "macs_trained": _NUMBER},
     "snapshot": {
         "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,

@@ -17,6 +17,7 @@ import torch
 
 from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.data.dataset import Dataset, Split
+from edgegrow.errors import DivergedError
 from edgegrow.growth.allocations import Allocator, Option, Pricing
 from edgegrow.growth.architecture import initialise
 from edgegrow.growth.channels import NetworkTrace
@@ -247,7 +248,13 @@ class Grower:
         )
 
     def _grow(self, progress: Progress) -> None:
-        """Take a growth step; what was tried before an interruption is not tried again."""
+        """Take a growth step; what was tried before an interruption is not tried again.
+
+        Raises
+        ------
+        DivergedError
+            If all options do; one that does is not taken.
+        """
         number, started = progress.growth_steps + 1, time.monotonic()
         scored, searched = subsets(self.data.train, self.config, self.epochs, self.seed, number)
         moves, context = score(self.trace, scored, self.config, generator(self.seed, 3, number))
@@ -260,12 +267,18 @@ class Grower:
         for option in options:
             known = progress.probes.get(option.name)
             if known is None or known["network"] != option.network:  # a clock may have priced it otherwise
-                probe = probes[option.name] = self._probe(option, progress, number, searched, before)
-                progress.probes[option.name] = {
-                    "network": option.network, "figures": probe.figures.to_json()
-                }  # fmt: skip
+                found = None
+                try:
+                    probe = probes[option.name] = self._probe(option, progress, number, searched, before)
+                    found = probe.figures.to_json()
+                except DivergedError:
+                    self.journal.record("lost", {"step": number, "allocation": option.name})
+                progress.probes[option.name] = {"network": option.network, "figures": found}
                 if option is not options[-1]:
                     self.journal.checkpoint(progress, self.trace, self.optimizer)
+        options = [option for option in options if progress.probes[option.name]["figures"]]
+        if not options:
+            raise DivergedError(f"growth step {number}: whatever it tried diverged: lower train.lr")
         figures = {option.name: Figures(**progress.probes[option.name]["figures"]) for option in options}
         best = self._best(options, figures, progress, number)
         if best.name not in probes:
@@ -360,7 +373,7 @@ class Grower:
             vetted = progress.vetted[str(block.insertion)] = {
                 "step": number,
                 "holds": self.vetting.holds(looks["without"], looks["with"]),
-                **{name: asdict(look) for name, look in looks.items()},
+                **{name: look and asdict(look) for name, look in looks.items()},
             }
             self.journal.checkpoint(progress, self.trace, self.optimizer)
         return bool(vetted["holds"])

@@ -108,6 +108,11 @@ def take(
         Norms of fresh filters, as `edgegrow.growth.surgery.filter_norms` gave them at initialisation.
     rng : torch.Generator
         For filters that moves leave open.
+
+    Raises
+    ------
+    DivergedError
+        If a step makes the loss no number.
     """
     loss_before = evaluate(trace.graph, searched)[0]
     applied = apply(deepcopy(trace), option.moves, rng)
