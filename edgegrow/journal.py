@@ -25,13 +25,10 @@ class Journal:
         """Keep an event, and show it."""
         self.folder.record(event, values)
         if event == "epoch":
-            stage, accuracy = (
-                values["stage"],
-                f", last validation {100 * values['validation_accuracy']:.2f} %",
-            )
-            self._latest = (stage, accuracy)
+            accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
+            self._latest = (values["stage"], accuracy)
             self.listener.detail(
-                f"{stage}: {values['steps']} steps, loss {values['train_loss']:.4f}{accuracy}"
+                f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{accuracy}"
             )
         elif event == "lost":
             self.listener.warn(

@@ -11,26 +11,10 @@ from edgegrow.growth import grow as grow_module
 from edgegrow.growth.groups import trace
 from edgegrow.growth.stretch import Trainer
 from edgegrow.growth.vetting import Look, Vetting
-from edgegrow.listener import Silent
 from edgegrow.nets import load_net
 
+from .listening import Heard
 from .test_vetting import Told, grown
-
-
-class Heard(Silent):
-    def __init__(self, stop_at=None):
-        self.warnings, self.said, self.stages, self.stop_at = [], [], [], stop_at
-
-    def say(self, line):
-        self.said.append(line)
-
-    def warn(self, line):
-        self.warnings.append(line)
-
-    def step(self, stage, step, steps, figures):
-        self.stages.append(stage)
-        if stage == self.stop_at:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture

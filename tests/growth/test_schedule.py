@@ -8,7 +8,7 @@ from edgegrow.errors import InputError
 from edgegrow.growth.groups import trace
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import replay
-from edgegrow.growth.moves.insertion import find_pools
+from edgegrow.growth.moves.places import find_pools
 from edgegrow.growth.schedule import check_leaves_training, most_steps, most_tries
 from edgegrow.listener import Silent
 from edgegrow.nets import load_net

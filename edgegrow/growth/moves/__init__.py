@@ -12,8 +12,8 @@ from types import MappingProxyType
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, trim, weigh, widen
 from edgegrow.growth.moves.applying import Applied, apply
-from edgegrow.growth.moves.insertion import find_places, find_pools
 from edgegrow.growth.moves.kernels import find_trim
+from edgegrow.growth.moves.places import find_places, find_pools
 from edgegrow.growth.moves.protocol import REFERENCE_STEP, Context, Move
 from edgegrow.growth.moves.replaying import replay
 
