@@ -57,6 +57,10 @@ class Trainer:
     seed: int
     journal: Journal
 
+    def epoch_macs(self, macs: int) -> float:
+        """Multiply-accumulates that an epoch of a network takes whose inference takes so many."""
+        return float(TRAIN_PASSES * macs * self.batches.size * self.batches.steps_per_epoch)
+
     def train(
         self,
         network: nn.Module,
