@@ -61,8 +61,8 @@ def add_channels(
     group : ChannelGroup
         A growable group.
     filters : sequence of torch.Tensor
-        For each of ``group.filtered``, shaped as the directions of `edgegrow.growth.surgery.ChannelSplit` are;
-        those of `fresh_filters`, for one.
+        For each of ``group.filtered``, shaped as the directions of
+        `edgegrow.growth.surgery.ChannelSplit` are; those of `fresh_filters`, for one.
     state : mapping, optional
         The optimiser's ``state``.
     """
