@@ -30,6 +30,10 @@ class UnsupportedError(InputError):
     """A network uses an operator that cannot be grown or deployed; the message names it and its place."""
 
 
+class DivergedError(InputError):
+    """A network's loss is no number any more."""
+
+
 class BudgetError(EdgegrowError):
     """A budget or a gate is not met (exit code 1)."""
 

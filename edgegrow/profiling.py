@@ -10,9 +10,9 @@ import torch
 from edgegrow import __version__
 from edgegrow.config import MeasureConfig
 from edgegrow.cost.fvcore import fvcore_macs
-from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.delivery import Delivery
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import InputError
