@@ -47,7 +47,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "lost": {"step": int, "allocation": str},
     "rung": {"name": str, "macs": int, "macs_trained": _NUMBER},
     "snapshot": {
-        "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
+        "step": int, "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
         "validation_accuracy": _NUMBER,
     },
     "try": {

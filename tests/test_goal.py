@@ -11,6 +11,7 @@ from edgegrow.budget import Budget, Goal
 from edgegrow.config import resolve_config
 from edgegrow.errors import BudgetError
 from edgegrow.growth.goal_search import CLOSE
+from edgegrow.run import RunFolder
 
 from .crashes import fingerprint, until_finished
 
@@ -66,6 +67,23 @@ def test_every_try_is_trained_for_all_epochs_and_counted(reached):
         assert {file.name for file in folder.iterdir()} == {"config.toml", "history.jsonl", "checkpoints"}
     parts = sum(one.macs_trained for one in tries) + reached.search()["trunk_macs_trained"]
     assert reached.training()["macs_trained"] == parts
+
+
+def test_blocks_are_decided_on_before_anything_is_trained_for_all_epochs(tmp_path):
+    """A network with places for blocks takes a growth step first; a try has the blocks of its snapshot."""
+    values = {
+        "net.name": "dscnn", "budget": {"macs": 40e3}, "goal": {"accuracy": 0.3}, "train.epochs": 4.0,
+        "grow.samples": 32, "grow.moves": ("deepen",), "grow.allocations": ("gain",),
+    }  # fmt: skip
+    run = api.grow(resolve_config(values=values), tmp_path / "run")
+    events = list(run.folder.history())
+    kinds = [event["event"] for event in events]
+    assert kinds.index("growth") < kinds.index("try")
+    taken = {event["step"]: event["insertions"] for event in events if event["event"] == "snapshot"}
+    assert {0, 1} <= taken.keys()
+    for one in run.tries():
+        checkpoint = RunFolder(run.folder.path / "tries" / one.name).load_checkpoint()
+        assert list(checkpoint.progress.insertions) == taken[one.snapshot]
 
 
 def test_growing_stops_far_below_a_budget_that_is_not_needed(reached):

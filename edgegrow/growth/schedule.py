@@ -11,8 +11,8 @@ LONGEST_GROWTH = 0.5
 """Share of all training that the tries of all growth steps may take; the rest is for the final size."""
 
 
-def most_tries(seed: NetworkTrace, config: GrowConfig) -> int:
-    """Count the ways that a growth step tries at most.
+def block_kinds(seed: NetworkTrace, config: GrowConfig) -> list[str]:
+    """List the kinds of blocks that a growth step can try.
 
     Parameters
     ----------
@@ -21,19 +21,23 @@ def most_tries(seed: NetworkTrace, config: GrowConfig) -> int:
         tried, for growing makes no places of another kind.
     config : GrowConfig
     """
-    kinds = [kind for kind, find in BLOCKS.items() if kind in config.moves and find(seed)]
-    return len(config.allocations) + len(kinds)
+    return [kind for kind, find in BLOCKS.items() if kind in config.moves and find(seed)]
+
+
+def most_tries(seed: NetworkTrace, config: GrowConfig) -> int:
+    """Count the ways that a growth step tries at most; parameters as of `block_kinds`."""
+    return len(config.allocations) + len(block_kinds(seed, config))
 
 
 def most_steps(seed: NetworkTrace, config: GrowConfig) -> int:
-    """Count the growth steps whose tries `LONGEST_GROWTH` has room for; parameters as of `most_tries`."""
+    """Count the growth steps whose tries `LONGEST_GROWTH` has room for; parameters as of `block_kinds`."""
     return int(LONGEST_GROWTH / (most_tries(seed, config) * config.interval))
 
 
 def check_leaves_training(seed: NetworkTrace, config: GrowConfig) -> None:
     """Refuse growth steps that would leave too little training for the final size.
 
-    Parameters are those of `most_tries`.
+    Parameters are those of `block_kinds`.
 
     Raises
     ------

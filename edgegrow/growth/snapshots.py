@@ -23,12 +23,15 @@ class Snapshot:
 
     Attributes
     ----------
+    step : int
+        Growth steps before it.
     architecture : Architecture
         Its shape.
     short : Trained
         Its size, and the accuracy after the short training that it has had.
     """
 
+    step: int
     architecture: Architecture
     short: Trained
 
@@ -36,7 +39,7 @@ class Snapshot:
     def of_event(cls, event: Mapping[str, Any]) -> Snapshot:
         """Read it back from a run's history."""
         architecture = Architecture(event["widths"], event["insertions"])
-        return cls(architecture, Trained(event["macs"], event["validation_accuracy"]))
+        return cls(event["step"], architecture, Trained(event["macs"], event["validation_accuracy"]))
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Sized:
     macs : int
         Multiply-accumulates of one inference.
     snapshot : int
-        Place of the snapshot that it is, or that was narrowed to it.
+        Growth steps before the snapshot that it is, or that was narrowed to it.
     """
 
     architecture: Architecture
@@ -59,7 +62,13 @@ class Sized:
 
 def whole(snapshots: Sequence[Snapshot]) -> list[Sized]:
     """Return the snapshots as they are."""
-    return [Sized(one.architecture, one.short.macs, place) for place, one in enumerate(snapshots)]
+    return [Sized(one.architecture, one.short.macs, one.step) for one in snapshots]
+
+
+def as_deep(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """Return the snapshots that have all the blocks of the last: they are the better ones of their sizes."""
+    blocks = snapshots[-1].architecture.insertions
+    return [one for one in snapshots if one.architecture.insertions == blocks]
 
 
 def narrowest(snapshots: Sequence[Snapshot], fresh: Callable[[], NetworkTrace]) -> int:
@@ -84,8 +93,8 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     for one in whole(snapshots):
         if abs(one.macs / size - 1) <= _NEAR:
             return one
-    place = next(i for i, snapshot in enumerate(snapshots) if snapshot.short.macs > size)
-    above = snapshots[place].architecture
+    snapshot = next(one for one in snapshots if one.short.macs > size)
+    above = snapshot.architecture
     trace = above.build(fresh())
 
     def share_used(widths: Mapping[str, int]) -> float:
@@ -94,7 +103,7 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     least = _least(above)
     widths = proportional_widths(above.widths, least, share_used, above.widths)
     narrowed = Architecture(widths or least, above.insertions)
-    return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), place)
+    return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), snapshot.step)
 
 
 def _least(architecture: Architecture) -> Widths:
