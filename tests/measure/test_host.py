@@ -8,9 +8,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgegrow.errors import InputError
-from edgegrow.measure import worker as program
-from edgegrow.measure.host import Worker, measure_host, open_artifact, predict
+from edgegrow.measure import runner as program
+from edgegrow.measure.device import LocalDevice
+from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Profile, TargetRef
+from edgegrow.measure.remote import measure_on
+from edgegrow.measure.session import open_artifact, predict
 
 HOST = TargetRef(name="host", sha256="0" * 64)
 
@@ -24,7 +27,9 @@ def profiles(files):
         "progress": lines.progress.append,
         "warn": lines.warn.append,
     }
-    return {kind: measure_host(getattr(files, kind), **options) for kind in ("tflite", "onnx")}, lines
+    return {
+        kind: measure_on(LocalDevice(), getattr(files, kind), **options) for kind in ("tflite", "onnx")
+    }, lines
 
 
 def write_onnx_model(path, nodes, inputs, outputs):
@@ -104,7 +109,7 @@ def test_profile_of_both_formats(profiles, files):
         figures = {m.aggregation: m for m in profile.measurements if m.metric == "latency"}
         values = {name: m.value for name, m in figures.items()}
         assert 0 < values["min"] <= values["median"] <= values["p90"] <= values["p99"]
-        assert 50 <= len(figures["median"].samples) <= program.MAX_SAMPLES
+        assert 50 <= len(figures["median"].samples) <= program.KEYS["max_samples"]
         assert "load average" in figures["median"].method
         assert len(profile.find("load").samples) == 1 + program.REOPENED
         assert profile.find("flash").value == getattr(files, kind).stat().st_size
@@ -170,7 +175,7 @@ def test_float_artifact(tmp_path):
     with open_artifact(path) as session:
         x = np.float32([[1, -2, 3, -4], [0, 1, 2, 3]])
         np.testing.assert_array_equal(predict(session, x), np.maximum(x, 0))
-    assert measure_host(path, target=HOST, min_seconds=0).find("latency").value > 0
+    assert measure_on(LocalDevice(), path, target=HOST, min_seconds=0).find("latency").value > 0
 
 
 def test_integer_artifact_without_scales(tmp_path):
@@ -185,7 +190,7 @@ def test_wrong_options(files):
         open_artifact(files.tflite, 0)
     for wrong in ({"min_iterations": 0}, {"min_seconds": -1}, {"min_seconds": float("nan")}):
         with pytest.raises(InputError, match="it takes"):
-            measure_host(files.tflite, target=HOST, **wrong)
+            measure_on(LocalDevice(), files.tflite, target=HOST, **wrong)
 
 
 def test_a_worker_holds_one_artifact(files):
@@ -210,7 +215,7 @@ def test_worker_that_cannot_start_or_ends():
 def test_missing_runtime_is_named(files, tmp_path):
     """A worker whose runtimes cannot be imported, as on a device that has only the other one."""
     code = f"import sys; sys.modules['onnxruntime'] = None; sys.argv[0] = {program.__file__!r}; "
-    code += f"exec(compile(open({program.__file__!r}).read(), 'worker', 'exec'))"
+    code += f"exec(compile(open({program.__file__!r}).read(), 'runner', 'exec'))"
     worker = Worker([os.sys.executable, "-c", code])
     with pytest.raises(InputError, match="pip install onnxruntime"):
         open_artifact(files.onnx, worker=worker)
