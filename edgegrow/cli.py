@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.exceptions import TyperException
 
-from edgegrow.commands import targets
+from edgegrow.commands import profiles, targets
+from edgegrow.commands.gate import gate
 from edgegrow.commands.shared import (
     INTERRUPTED,
     JsonOption,
@@ -37,6 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(targets.app, name="targets")
+app.add_typer(profiles.app, name="profiles")
+app.command()(gate)
 
 
 @app.command()
@@ -175,16 +178,23 @@ def measure(
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--compare", help="A profile, or a run folder, to show the difference to.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show every operator.")] = False,
 ) -> None:
     """Measure an artifact on a target."""
+    from edgegrow.gate import read_profile
+    from edgegrow.measure.regression import compare
     from edgegrow.measure.serial import SerialInterrupted
     from edgegrow.measuring import Options, measure_artifact
+    from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
     options = Options(threads, iterations, seconds, compiler, emulator)
+    before = read_profile(other) if other is not None else None
     interrupted = None
     with listening_to_progress(quiet, verbose) as listener:
         try:
@@ -197,6 +207,8 @@ def measure(
         emit_table(profile_table(profile, operators=verbose))
     if json_file is not None:
         profile.write(json_file)
+    if before is not None:
+        emit_table(comparison_table(compare(before, profile), all_rows=verbose), to_stderr=as_json)
     if interrupted is not None:
         raise interrupted
 
