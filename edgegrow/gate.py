@@ -11,7 +11,6 @@ from edgegrow.measure.regression import Comparison, compare
 from edgegrow.printable import printable
 from edgegrow.report.comparison import change_text, difference_text, figure_text, limit_text
 
-
 NAMED = 24
 """Differences of identity that a refusal names: more than an identity has fields."""
 

@@ -19,8 +19,8 @@ UNTRIED = 0.01
 """Fall of an accuracy that is allowed where it is not known how many samples it was counted on: one point."""
 
 COMPUTED = frozenset(
-    ("instructions", "cycles", "macs", "params", "latency", "energy", "flash", "ram", "arena", "stack")
-    + ("scratch", "tflm_arena", "peak_activations", "processor_operators")
+    {"instructions", "cycles", "macs", "params", "latency", "energy", "processor_operators"}
+    | {"flash", "ram", "arena", "stack", "scratch", "tflm_arena", "peak_activations"}
 )
 """Figures of an artifact that repeat wherever no clock or meter gave them."""
 
@@ -105,7 +105,7 @@ class Limits:
         """
         given = self.given.get(baseline.metric)
         if given is not None:
-            return Allowed(given, "given")
+            return Allowed(given, "as given")
         if baseline.metric == "agreement":
             return Allowed(0.0, "by default")
         if baseline.metric == "accuracy":

@@ -163,7 +163,7 @@ def measure_serial(
     method = (
         f"{len(timings)} of {windows.count} windows{', then it was interrupted' if interruption else ''}; "
         f"each {windows.min_seconds:g} s and {windows.min_iterations} inferences at least, after a warm-up, "
-        f"by {COUNTERS[evidence]}; model {identity.model_id}; {len(inputs)} outputs as expected, bit for bit; "
+        f"by {COUNTERS[evidence]}; {len(inputs)} outputs as expected, bit for bit; "
         f"MLPerf-Tiny-style, unofficial; {baud} baud"
     )
     profile = Profile(
@@ -193,6 +193,7 @@ def _milliseconds(timing: Timing) -> float:
 def _identity(device: DeviceIdentity) -> Identity:
     return Identity(
         runtime="edgegrow C package",
+        version=device.model_id,
         compiler=device.compiler,
         clock_hz=device.clock_hz,
         threads=1,

@@ -52,7 +52,7 @@ def limit_text(row: Row) -> str:
 
 
 def shown_rows(comparison: Comparison, all_rows: bool = False) -> list[Row]:
-    """The figures that stand for their metrics, of the whole artifact, and all that fail; or every row."""
+    """List the figures of the whole artifact that stand for their metrics, and all that fail; or all."""
     return [row for row in comparison.rows if all_rows or row.failed or (row.headline and not row.operator)]
 
 

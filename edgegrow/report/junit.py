@@ -53,7 +53,7 @@ def comparison_junit(comparison: Comparison) -> bytes:
         else:
             ElementTree.SubElement(case, "system-out").text = message
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
 
 
 def _informs(row: Row) -> bool:

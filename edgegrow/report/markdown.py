@@ -67,7 +67,7 @@ def _bullets(lines: Iterable[str]) -> str:
 def _plain(text: str) -> str:
     """Write every sign that could mean something in Markdown, HTML or to GitHub as an entity.
 
-    Inside ``code`` neither mentions nor links are made; ours need none.
+    Entities are still mentions to GitHub, and words links, but not inside ``code``.
     """
-    printable = re.sub(r"[^\w ,.()%+/-]|_", lambda sign: f"&#{ord(sign[0])};", text)
-    return f"<code>{printable}</code>" if printable else ""
+    harmless = re.sub(r"[^\w ,.()%+/-]|_", lambda sign: f"&#{ord(sign[0])};", text)
+    return harmless if harmless == text and "www." not in text.lower() else f"<code>{harmless}</code>"
