@@ -8,7 +8,6 @@ from edgegrow.errors import BudgetError, InputError
 from edgegrow.measure.limits import Limits
 from edgegrow.measure.protocol import Profile
 from edgegrow.measure.regression import Comparison, compare
-from edgegrow.printable import printable
 from edgegrow.report.comparison import change_text, difference_text, figure_text, limit_text
 
 NAMED = 24
@@ -93,7 +92,7 @@ def find_profiles(folder: Path) -> list[Path]:
         If there is no such folder.
     """
     if not _is_folder(folder):
-        raise InputError(f"profiles {printable(str(folder))}: no such folder: name one with runs in it")
+        raise InputError(f"profiles {folder}: no such folder: name one with runs in it")
     return sorted(path for path in folder.rglob("profile*.json") if path.is_file())
 
 

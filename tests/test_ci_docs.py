@@ -1,4 +1,4 @@
-"""docs/ci.md as it would run: its YAML against the services' schemas, its shell lines with a real emulator."""
+"""docs/ci.md as it would run: its YAML against the services' schemas, its shell lines with an emulator."""
 
 import importlib.util
 import os

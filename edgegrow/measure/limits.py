@@ -36,11 +36,11 @@ class Allowed:
     share : float
         Relative increase; of a figure in fractions, the absolute fall.
     why : str
-        Where that comes from.
+        Where that comes from; empty where it is the default.
     """
 
     share: float
-    why: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,19 +107,19 @@ class Limits:
         if given is not None:
             return Allowed(given, "as given")
         if baseline.metric == "agreement":
-            return Allowed(0.0, "by default")
+            return Allowed(0.0)
         if baseline.metric == "accuracy":
             return _by_chance(baseline, candidate)
         computed = baseline.evidence in ("emulated", "predicted") and baseline.metric in COMPUTED
         # An emulator's clock is no device's, and does not repeat.
         clocked = baseline.metric in ("latency", "energy") and baseline.evidence == "emulated"
         size = baseline.metric == "flash" and baseline.evidence == "measured"
-        return Allowed(REPEATS, "by default") if (computed and not clocked) or size else None
+        return Allowed(REPEATS) if (computed and not clocked) or size else None
 
 
 def _by_chance(baseline: Measurement, candidate: Measurement | None) -> Allowed:
     if candidate is None or baseline.trials is None or candidate.trials is None:
-        return Allowed(UNTRIED, "by default, as it is not known of how many samples it is")
+        return Allowed(UNTRIED, "of how many samples is not known")
     n, m = baseline.trials, candidate.trials
     allowed = chance_difference(baseline.value, n, candidate.value, m)
     counts = f"{n}" if n == m else f"{n} and {m}"

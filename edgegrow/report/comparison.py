@@ -38,17 +38,20 @@ def change_text(row: Row) -> str:
         return "same"
     if (change := row.change) is None:
         return "from 0" if row.baseline is not None and row.baseline.value == 0 else "beyond measure"
-    unit = "points" if row.baseline is not None and row.baseline.unit == "fraction" else "%"
     digits = ".2f" if 0.005 <= abs(100 * change) < 1e6 else ".1g"
-    return f"{100 * change:+{digits}} {unit}"
+    return f"{100 * change:+{digits}} {_unit(row)}"
 
 
 def limit_text(row: Row) -> str:
     """Write how much worse a figure may get: ``0.1 %``; empty where it informs only."""
     if row.limit is None:
         return ""
-    fraction = row.baseline is not None and row.baseline.unit == "fraction"
-    return f"{100 * row.limit:.3g} {'points' if fraction else '%'}"
+    return f"{100 * row.limit:.3g} {_unit(row)}"
+
+
+def _unit(row: Row) -> str:
+    """Of changes and limits: percentage points of what is in percent itself."""
+    return "points" if row.baseline is not None and row.baseline.unit == "fraction" else "%"
 
 
 def shown_rows(comparison: Comparison, all_rows: bool = False) -> list[Row]:
