@@ -109,6 +109,9 @@ def test_other_identities_are_refused_with_every_field_and_both_values(files, ru
     assert "threads 1 / 2 (of latency)" in err
     assert "--max-regression METRIC=off" in err
     assert run_cli("gate", baseline, candidate, "--max-regression", "latency=off")[0] == 0
+    raw["measurements"][0]["identity"]["threads"] = 10**400
+    candidate.write_text(json.dumps(raw))
+    assert "threads 1 / 1000" in refused(run_cli, "gate", baseline, candidate)
     raw["target"]["name"] = "\x1b[2Jpi"
     candidate.write_text(json.dumps(raw))
     assert "target raspberry-pi-4 / \\x1b[2Jpi;" in refused(run_cli, "gate", baseline, candidate)

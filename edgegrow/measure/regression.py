@@ -290,4 +290,4 @@ def _profile_differences(baseline: Profile, candidate: Profile) -> tuple[Differe
 def _words(value: str | float | None) -> str:
     if value is None:
         return "not known"
-    return value if isinstance(value, str) else f"{value:.15g}"
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
