@@ -9,7 +9,8 @@ even the network that fills it reaches the goal, the most accurate of those that
 
 Nothing random is new: the trunk draws from the streams of a plain growth, keyed by the seed and the growth
 step, and every try from those of a plain run's last training, keyed by the seed and the epoch; its weights
-are fresh, keyed by the seed. So tries differ by their architectures alone.
+are fresh, keyed by the seed. So tries differ by their architectures alone, but for one that collapsed, whose
+second training has another seed.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ TRIES = "tries"
 
 _SEED_FRACTION = 1 / 12
 """Cost of the network that the trunk starts from, in units of the budget; smaller ones are narrower alone."""
+
+_OTHER_SEED = 1_000_003
+"""Added to the seed of a training that is made once more."""
 
 _STRIDE = 1.3
 """Ratio of costs from one snapshot to the next. Finer ones would cost more than they tell: networks between
@@ -89,7 +93,8 @@ class GoalSearch:
             sized = self._next(snapshots, tries, trunk)
             if sized is None:
                 break
-            tries.append(self._try(folder, f"{number:02}-macs-{sized.macs}", sized, trunk))
+            again = any(one.collapsed and one.macs == sized.macs for one in tries)
+            tries.append(self._try(folder, f"{number:02}-macs-{sized.macs}", sized, trunk, again))
         self._adopt(folder, tries, trunk)
 
     def _next(self, snapshots: list[Snapshot], tries: list[Try], trunk: _Trunk) -> Sized | None:
@@ -102,7 +107,7 @@ class GoalSearch:
             done = [
                 Trained(one.macs, one.validation_accuracy)
                 for one in tries
-                if one.reached or one.snapshot >= deep[0].step
+                if not one.collapsed and (one.reached or one.snapshot >= deep[0].step)
             ]
             bracket = Bracket.of(done, self._goal)
             smallest = narrowest(deep, self.setting.fresh)
@@ -122,26 +127,29 @@ class GoalSearch:
                     return None  # a channel more or less is all that lies between
             snapshots += trunk.step()
 
-    def _try(self, folder: RunFolder, name: str, sized: Sized, trunk: _Trunk) -> Try:
+    def _try(self, folder: RunFolder, name: str, sized: Sized, trunk: _Trunk, again: bool) -> Try:
         """Train a network for all epochs, from wherever its folder stands."""
         self.setting.listener.say(f"try {name}")
         place = Path(TRIES, name)
+        config = self.setting.config
+        seed = (config.seed + again * _OTHER_SEED) % 2**32
+        setting = self.setting.of(config.model_copy(update={"goal": None, "seed": seed}))
         if not (folder.path / place).exists():
-            self._begin(folder, place, sized, trunk)
-        setting = self.setting.of(self.setting.config.model_copy(update={"goal": None}))
+            self._begin(folder, place, sized, trunk, setting)
         grower, progress = setting.grower(RunFolder(folder.path / place))
         grower.anneal(progress)
         accuracy = evaluate(grower.trace.graph, self.setting.data.validation)[1]
-        found = Try(name, sized.snapshot, sized.macs, accuracy, accuracy >= self._goal, progress.macs_trained)
+        reached = accuracy >= self._goal
+        collapsed = not (again or reached) and accuracy < sized.short_accuracy
+        found = Try(name, sized.snapshot, sized.macs, accuracy, reached, progress.macs_trained, collapsed)
         trunk.record("try", found.to_event())
         return found
 
-    def _begin(self, folder: RunFolder, place: Path, sized: Sized, trunk: _Trunk) -> None:
+    def _begin(self, folder: RunFolder, place: Path, sized: Sized, trunk: _Trunk, setting: Setting) -> None:
         """Make a folder of a run that has grown, and is yet to be trained."""
-        setting = self.setting
         assert setting.train_config.epochs is not None
         steps = max(1, int(setting.train_config.epochs * trunk.grower.batches.steps_per_epoch))
-        with folder.inner(place, setting.config.model_copy(update={"goal": None}), versions()) as run:
+        with folder.inner(place, setting.config, versions()) as run:
             grower, _ = setting.grower(run)
             grower.trace = sized.architecture.build(setting.fresh())
             records = [dict(record) for record in sized.architecture.insertions]

@@ -48,10 +48,14 @@ class Journal:
                 "validation samples after a short training"
             )
         elif event == "try":
-            verdict = "reaches" if values["reached"] else "does not reach"
+            verdict = (
+                "less than after a short training, so it collapsed: once more, from other weights"
+                if values["collapsed"]
+                else f"{'reaches' if values['reached'] else 'does not reach'} the goal"
+            )
             self.listener.say(
                 f"try {values['name']}: trained, {100 * values['validation_accuracy']:.2f} % of validation "
-                f"samples: {verdict} the goal"
+                f"samples: {verdict}"
             )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))

@@ -52,7 +52,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
     "try": {
         "name": str, "snapshot": int, "macs": int, "validation_accuracy": _NUMBER, "reached": bool,
-        "macs_trained": _NUMBER,
+        "macs_trained": _NUMBER, "collapsed": bool,
     },
     "goal": {"accuracy": _NUMBER, "reached": bool, "try": str},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},

@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from edgegrow import api
+from edgegrow import api, goal
 from edgegrow.budget import Budget, Goal
 from edgegrow.config import resolve_config
 from edgegrow.errors import BudgetError
 from edgegrow.growth.goal_search import CLOSE
+from edgegrow.growth.grow import Grower
 from edgegrow.run import RunFolder
 
 from .crashes import fingerprint, until_finished
@@ -137,3 +138,27 @@ def test_a_search_that_crashes_again_and_again_ends_the_same(missed, tmp_path, m
 def test_the_delivered_network_is_exported_again_to_the_byte(reached, run_cli, tmp_path):
     assert run_cli("export", reached.folder.path, "--out", tmp_path, "-q")[0] == 0
     assert (tmp_path / "model.tflite").read_bytes() == (reached.folder.path / "model.tflite").read_bytes()
+
+
+def test_a_training_that_collapses_is_made_once_more_from_other_weights(tmp_path, monkeypatch):
+    """A network that ends below its short training: its size is tried again, and it tells nothing itself."""
+    real, trained = goal.evaluate, []
+
+    def anneal(grower, progress):
+        Grower.anneal(grower, progress)
+        trained.append(grower.trace.graph)
+
+    def evaluate(model, split):
+        loss, accuracy = real(model, split)
+        return loss, 0.0 if trained and model is trained[0] else accuracy
+
+    monkeypatch.setattr(goal, "evaluate", evaluate)
+    monkeypatch.setattr("edgegrow.setting.Grower", type("Ending", (Grower,), {"anneal": anneal}))
+    run = api.grow(config("macs=8k", "accuracy=90%"), tmp_path / "run")
+    first, second, *others = run.tries()
+    assert (first.collapsed, first.reached, first.validation_accuracy) == (True, False, 0.0)
+    assert second.macs == first.macs
+    assert not any(one.collapsed for one in (second, *others))
+    seeds = [RunFolder.open(run.folder.path / "tries" / one.name).config().seed for one in (first, second)]
+    assert seeds[0] == 0 != seeds[1]
+    assert all(one.validation_accuracy > 0.3 for one in others)

@@ -53,16 +53,19 @@ class Sized:
         Multiply-accumulates of one inference.
     snapshot : int
         Growth steps before the snapshot that it is, or that was narrowed to it.
+    short_accuracy : float
+        That snapshot's, after its short training.
     """
 
     architecture: Architecture
     macs: int
     snapshot: int
+    short_accuracy: float
 
 
 def whole(snapshots: Sequence[Snapshot]) -> list[Sized]:
     """Return the snapshots as they are."""
-    return [Sized(one.architecture, one.short.macs, one.step) for one in snapshots]
+    return [Sized(one.architecture, one.short.macs, one.step, one.short.accuracy) for one in snapshots]
 
 
 def as_deep(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
@@ -103,7 +106,8 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     least = _least(above)
     widths = proportional_widths(above.widths, least, share_used, above.widths)
     narrowed = Architecture(widths or least, above.insertions)
-    return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), snapshot.step)
+    macs = count_macs(trace.shapes(narrowed.widths))
+    return Sized(narrowed, macs, snapshot.step, snapshot.short.accuracy)
 
 
 def _least(architecture: Architecture) -> Widths:
