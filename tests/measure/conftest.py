@@ -1,4 +1,4 @@
-"""Small real artifacts, written from one quantized network."""
+"""Small real artifacts, written from one quantized network; and devices to measure them on."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,10 @@ from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import write_tflite
 from edgegrow.nets import load_net
+
+from .phones import ADB, AdbServer, Phone
+from .sshd import Sshd
+from .sshd import missing as missing_sshd
 
 
 def deploy(folder: Path, net: str, shape: tuple[int, ...], widths: tuple[int, ...]) -> SimpleNamespace:
@@ -53,3 +57,54 @@ def signal_files(tmp_path_factory):
 @pytest.fixture(scope="session")
 def vector_files(tmp_path_factory):
     return deploy(tmp_path_factory.mktemp("mlp"), "mlp", (12,), (8,))
+
+
+@pytest.fixture
+def sshd(tmp_path, monkeypatch):
+    """A device with a real sshd, and a home whose key it lets in."""
+    if reason := missing_sshd():
+        pytest.skip(reason)
+    server = Sshd(tmp_path / "sshd")
+    monkeypatch.setenv("HOME", str(server.home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def _adb_server(tmp_path_factory):
+    if ADB is None:
+        pytest.skip("adb is not installed: apt install adb")
+    server = AdbServer(tmp_path_factory.mktemp("adb") / "home")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def adb_server(_adb_server, monkeypatch):
+    """A real adb server, which edgegrow finds by the environment."""
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(_adb_server.port))
+    return _adb_server
+
+
+@pytest.fixture
+def phones(adb_server, tmp_path):
+    """Start stand-ins for Android devices."""
+    started = []
+
+    def start(*options):
+        started.append(Phone(adb_server, tmp_path / "phone", *options))
+        return started[-1]
+
+    yield start
+    for phone in started:
+        phone.stop()
+
+
+@pytest.fixture
+def phone(phones):
+    """A stand-in for an Android device, behind a real adb server."""
+    return phones()
