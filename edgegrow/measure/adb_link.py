@@ -18,7 +18,7 @@ from edgegrow.measure.device import DeviceError
 CONNECT_S = 30.0
 """How long the server may take to connect to a device over a network, in s."""
 
-READY_S = 8.0
+READY_S = 5.0
 """How long a device that has just been connected may take to get ready, in s."""
 
 SILENT_S = 60.0

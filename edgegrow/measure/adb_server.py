@@ -2,7 +2,7 @@
 
 Spoken here and not by a library: adbutils (2.12) puts no bound on what a program writes, drops the reason why
 a file could not be written, and brings pillow and requests; adb-shell (0.4) has no shell v2, thus no exit
-codes. The protocol is documented in AOSP, ``packages/modules/adb``: ``docs/dev/overview.md``, ``services.md``.
+codes. The protocol is documented in AOSP, ``packages/modules/adb/docs/dev``: ``overview``, ``services``.
 """
 
 from __future__ import annotations

@@ -159,10 +159,11 @@ def _profile(
         governor=facts.get("governor"),
         os=facts.get("fingerprint") or facts.get("system"),
     )
+    spread = "" if timings.std_us is None else f"standard deviation {timings.std_us:g} us; "
     method = (
-        f"Google's benchmark_model: {timings.count or 'an unknown number of'} inferences, each in whole us, with random inputs "
-        f"after a warm-up{'' if timings.std_us is None else f', standard deviation {timings.std_us:g} us'}; "
-        f"load {facts.get('load', 'unknown')} before; outputs not looked at"
+        f"Google's benchmark_model: {timings.count or 'an unknown number of'} inferences with random inputs, "
+        f"each in whole us, after a warm-up; {spread}load {facts.get('load', 'unknown')} before; "
+        "outputs not looked at"
     )
     values: dict[Aggregation, float | None] = {
         "median": timings.median_us,

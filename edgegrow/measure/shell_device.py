@@ -33,7 +33,10 @@ _UNSTARTED = "edgegrow: cannot start it"
 
 _GUARD = f"""
 limit=$1; shift
-command -v "$1" >/dev/null 2>&1 || {{ echo "{_UNSTARTED}" >&2; exit 127; }}
+case $1 in
+  */*) [ -f "$1" ] && [ -x "$1" ] ;;
+  *) command -v "$1" >/dev/null 2>&1 ;;
+esac || {{ echo "{_UNSTARTED}" >&2; exit 127; }}
 exec 3<&0
 setsid "$@" </dev/null 3<&- & program=$!
 end='kill -9 "-$1" || kill -9 "$1"'
@@ -142,9 +145,7 @@ class ShellDevice(Device):
         if 128 < finished.exit_code < 160:  # how a shell tells that a signal ended a program
             finished = replace(finished, exit_code=128 - finished.exit_code)
         if finished.exit_code == 127 and finished.stderr.strip() == _UNSTARTED.encode():
-            raise DeviceError(
-                f"{self.name}: cannot start {program}: it is not there: install it on the device"
-            )
+            raise DeviceError(f"{self.name}: cannot start {program}: it is not there, or no program")
         return finished
 
     @contextmanager

@@ -6,6 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from phones import ADB, AdbServer, Phone
+from sshd import Sshd
+from sshd import missing as missing_sshd
 
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
@@ -13,10 +16,6 @@ from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import write_tflite
 from edgegrow.nets import load_net
-
-from .phones import ADB, AdbServer, Phone
-from .sshd import Sshd
-from .sshd import missing as missing_sshd
 
 
 def deploy(folder: Path, net: str, shape: tuple[int, ...], widths: tuple[int, ...]) -> SimpleNamespace:
@@ -59,19 +58,23 @@ def vector_files(tmp_path_factory):
     return deploy(tmp_path_factory.mktemp("mlp"), "mlp", (12,), (8,))
 
 
-@pytest.fixture
-def sshd(tmp_path, monkeypatch):
-    """A device with a real sshd, and a home whose key it lets in."""
+@pytest.fixture(scope="session")
+def _sshd(tmp_path_factory):
     if reason := missing_sshd():
         pytest.skip(reason)
-    server = Sshd(tmp_path / "sshd")
-    monkeypatch.setenv("HOME", str(server.home))
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def sshd(_sshd, monkeypatch):
+    """A device with a real sshd; its host key is known here, and the key in the home is let in."""
+    monkeypatch.setenv("HOME", str(_sshd.home))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    _sshd.know(_sshd.host_key)
+    return _sshd
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
-SetEnv TMPDIR={place}
+SetEnv TMPDIR={place} HOME={folder}
 """
 
 
