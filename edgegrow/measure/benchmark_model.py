@@ -6,12 +6,14 @@ single samples, so a profile of it has a mean and extremes, and says nothing abo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgegrow.errors import InputError
 from edgegrow.measure.benchmark_output import Timings, parse
 from edgegrow.measure.device import Device, DeviceError
+from edgegrow.measure.identity import ranges
 from edgegrow.measure.protocol import (
     Aggregation,
     Artifact,
@@ -22,6 +24,7 @@ from edgegrow.measure.protocol import (
     TargetRef,
     Unavailable,
 )
+from edgegrow.measure.remote import check_core
 
 PLACE = "/data/local/tmp/benchmark_model"
 """Where its instructions put it on a phone."""
@@ -43,7 +46,9 @@ fact soc "$(property ro.soc.model)"
 fact product "$(property ro.product.model)"
 fact fingerprint "$(property ro.build.fingerprint)"
 fact emulator "$(property ro.boot.qemu)$(property ro.kernel.qemu)"
-fact system "$(uname -srm)"
+fact system "$(uname -sr)"
+fact machine "$(uname -m)"
+fact parts "$(sed -n 's/^CPU part[[:space:]]*:[[:space:]]*//p' /proc/cpuinfo | sort -u | tr '\\n' ' ')"
 fact affinity "$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)"
 fact governor "$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
 fact load "$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)"
@@ -51,10 +56,24 @@ fact digest "$(sha256sum "$1" 2>/dev/null | cut -c 1-16)"
 """
 
 
-def find(device: Device) -> str | None:
-    """Return the path of ``benchmark_model`` on a device, or None if it is not there."""
+def instead_of_python(device: Device) -> str | None:
+    """Return the path of ``benchmark_model`` on a device that has no Python, or None where it has.
+
+    Raises
+    ------
+    DeviceError
+        If it has neither.
+    """
+    python = device.python[0]
+    if device.run(("sh", "-c", 'command -v "$1"', "sh", python), timeout_s=30).exit_code == 0:
+        return None
     found = device.run(("sh", "-c", _FIND), timeout_s=30, max_output_bytes=1 << 16)
-    return found.stdout.decode("utf-8", "replace") if found.exit_code == 0 else None
+    if found.exit_code != 0:
+        raise DeviceError(
+            f"{device.name}: it has neither {python} nor benchmark_model: get the latter from "
+            f"tensorflow.org/lite/performance/measurement, adb push it to {PLACE}, and chmod +x it"
+        )
+    return os.fsdecode(found.stdout)
 
 
 def measure_benchmark_model(
@@ -63,7 +82,9 @@ def measure_benchmark_model(
     *,
     program: str,
     target: TargetRef,
+    cpu_part: str | None = None,
     threads: int = 1,
+    affinity: Sequence[int] | None = None,
     min_iterations: int = 50,
     min_seconds: float = 1.0,
     progress: Callable[[str], None] | None = None,
@@ -76,11 +97,15 @@ def measure_benchmark_model(
     path : Path
         The file, on this machine.
     program : str
-        Path of ``benchmark_model`` on the device, see `find`.
+        Path of ``benchmark_model`` on the device, see `instead_of_python`.
     target : TargetRef
         The target that the profile is for.
+    cpu_part : str, optional
+        ``CPU part`` of the target's processor, which the device must have.
     threads : int
         Threads the runtime may use.
+    affinity : sequence of int, optional
+        Numbers of the processors to run on; by default those that the device gives.
     min_iterations : int
         Timed inferences at least.
     min_seconds : float
@@ -96,9 +121,9 @@ def measure_benchmark_model(
     Raises
     ------
     InputError
-        If the file is none that it takes, it fails, or prints what cannot be.
+        If the file is none that it takes, it prints what cannot be, or the device is not the target's.
     DeviceError
-        If the device fails.
+        If the device or the program fails.
     """
     try:
         content = path.read_bytes()
@@ -109,11 +134,16 @@ def measure_benchmark_model(
         raise InputError(f"artifact {path}: benchmark_model on {device.name} takes .tflite files alone")
     if progress is not None:
         progress(f"timing {path} by {program} on {device.name}")
+    facts = _facts(device, program)
+    try:
+        check_core(", ".join(facts.get("parts", "").split()), facts.get("machine", "device"), cpu_part)
+    except InputError as error:
+        raise InputError(f"artifact {path} on {device.name}: {error}") from error
     with device.folder() as folder:
         copy = f"{folder}/model.tflite"
         device.put(content, copy)
-        facts = _facts(device, program)
         command = (
+            *(() if affinity is None else ("taskset", f"{sum(1 << n for n in set(affinity)):x}")),
             program,
             f"--graph={copy}",
             f"--num_threads={threads}",
@@ -134,6 +164,8 @@ def measure_benchmark_model(
         timings = parse(output)
     except InputError as error:
         raise InputError(f"{device.name}: {program}: {error}: run it by hand to see") from error
+    if affinity is not None:
+        facts["affinity"] = ranges(affinity)
     return _profile(timings, facts, artifact, target, threads)
 
 
@@ -148,16 +180,16 @@ def _profile(
     timings: Timings, facts: dict[str, str], artifact: Artifact, target: TargetRef, threads: int
 ) -> Profile:
     evidence: Evidence = "emulated" if "1" in facts.get("emulator", "") else "measured"
-    names = (facts.get("soc"), facts.get("product"))
+    system, machine, build = (facts.get(name, "") for name in ("system", "machine", "fingerprint"))
     identity = Identity(
         runtime="benchmark_model",
         version=f"sha256:{facts['digest']}" if "digest" in facts else None,
         kernels=timings.kernels,
         threads=threads,
-        cpu=", ".join(name for name in names if name) or None,
+        cpu=facts.get("soc") or facts.get("product"),
         affinity=facts.get("affinity"),
         governor=facts.get("governor"),
-        os=facts.get("fingerprint") or facts.get("system"),
+        os=", ".join((f"{system} {machine}".strip(), *((build,) if build else ()))) or None,
     )
     spread = "" if timings.std_us is None else f"standard deviation {timings.std_us:g} us; "
     method = (

@@ -32,6 +32,9 @@ CONNECT_S = 15.0
 ATTEMPTS = 3
 """How often a connection is tried that is refused or cut before it stands: nothing has run by then."""
 
+PROMPT_S = 5.0
+"""Only what fails within this time is tried again."""
+
 KEEPALIVE_S = 20.0
 """After three of these without an answer, in s, the connection is lost."""
 
@@ -214,36 +217,45 @@ class _HostKeys(asyncssh.SSHClient):
 async def _connect(name: str, user: str | None, host: str, port: int | None) -> asyncssh.SSHClientConnection:
     """Connect, and again where that may help."""
     try:
-        options = asyncssh.SSHClientConnectionOptions(
-            host=host,
-            port=() if port is None else port,
-            username=() if user is None else user,
-            connect_timeout=CONNECT_S,
-            login_timeout=CONNECT_S,
-            keepalive_interval=KEEPALIVE_S,
-            keepalive_count_max=3,
-            password_auth=False,
-            kbdint_auth=False,
-            agent_forwarding=False,
-            x11_forwarding=False,
-        )
+        options = _options(user, host, port)
         known = _known_hosts(options)
     except (OSError, ValueError) as error:  # asyncssh's errors of files are ValueErrors
         raise DeviceError(f"{name}: cannot use your ssh files: {reason(error)}: see ~/.ssh") from error
+    by_hand = " ".join(
+        ("ssh", *(() if port is None else ("-p", str(port))), host if user is None else f"{user}@{host}")
+    )
     for attempt in range(1, ATTEMPTS + 1):
         client, began = _HostKeys(known), time.monotonic()
         try:
-            connection, _ = await asyncssh.create_connection(
-                client.itself, host, port or (), options=options, known_hosts=known
+            return await asyncssh.connect(
+                host, port or (), client_factory=client.itself, options=options, known_hosts=known
             )
-            return connection
         except (OSError, asyncssh.Error) as error:
             again = isinstance(error, (ConnectionError, asyncssh.ConnectionLost))
-            if again and attempt < ATTEMPTS and time.monotonic() - began < 5:
-                await asyncio.sleep(attempt)
-                continue
-            raise DeviceError(f"{name}: {_explain(error, client, options)}") from error
+            if not again or attempt == ATTEMPTS or time.monotonic() - began > PROMPT_S:
+                raise DeviceError(f"{name}: {_explain(error, client, options)}: {by_hand}") from error
+        await asyncio.sleep(attempt / 2)
     raise AssertionError
+
+
+def _options(user: str | None, host: str, port: int | None) -> asyncssh.SSHClientConnectionOptions:
+    configuration = Path("~/.ssh/config").expanduser()
+    return asyncssh.SSHClientConnectionOptions(
+        config=[str(configuration)] if configuration.is_file() else [],
+        host=host,
+        port=() if port is None else port,
+        username=() if user is None else user,
+        # The known kinds first, then all: a key of another kind is a key that has changed, and is to be seen.
+        server_host_key_algs="+*",
+        connect_timeout=CONNECT_S,
+        login_timeout=CONNECT_S,
+        keepalive_interval=KEEPALIVE_S,
+        keepalive_count_max=3,
+        password_auth=False,
+        kbdint_auth=False,
+        agent_forwarding=False,
+        x11_forwarding=False,
+    )
 
 
 def _known_hosts(options: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHKnownHosts:
@@ -256,28 +268,25 @@ def _known_hosts(options: asyncssh.SSHClientConnectionOptions) -> asyncssh.SSHKn
 
 
 def _explain(error: Exception, client: _HostKeys, options: asyncssh.SSHClientConnectionOptions) -> str:
-    """Say why there is no connection, and what to do."""
-    login = f"{options.username}@{options.host}"
-    connect = f"ssh {login}" if options.port == 22 else f"ssh -p {options.port} {login}"
+    """Say why there is no connection, and what to do; the command that does the same by hand follows."""
     host = options.host if options.port == 22 else f"[{options.host}]:{options.port}"
     if client.refused is not None:
         key = f"host key {client.refused.algorithm.decode()} {client.refused.get_fingerprint()}"
         if client.changed:
+            known = options.host_key_alias or host
             return (
                 f"its {key} is not the one in known_hosts: another machine may answer in its place: only if "
-                f"you know why it changed: ssh-keygen -R '{host}', then {connect}"
+                f"you know why it changed, ssh-keygen -R '{known}', and accept the new one"
             )
-        return f"its {key} is not in known_hosts: compare it with the device's own: {connect}"
+        return f"its {key} is not in known_hosts: compare it with the device's own, and accept it"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return f"its host key is refused: {error.reason}: see known_hosts, and {connect}"
-    if isinstance(error, asyncssh.KeyExchangeFailed):
-        return f"no common way to connect: {error.reason}: see known_hosts, and {connect}"
+        return f"its host key is refused: {error.reason}: see known_hosts"
     if isinstance(error, asyncssh.PermissionDenied):
-        return f"it lets no key of yours in for {options.username}: ssh-copy-id, or ssh-add, then {connect}"
+        return f"it lets no key of yours in for {options.username}: ssh-copy-id, or ssh-add, and try by hand"
     if isinstance(error, socket.gaierror):
-        return f"there is no host {options.host}: see its name"
+        return f"there is no host {options.host}: see its name, and try by hand"
     if isinstance(error, TimeoutError):
-        return f"no answer from {host} in {CONNECT_S:g} s: see its power, network and address"
+        return f"no answer from {host} in {CONNECT_S:g} s: see its power and network, and try by hand"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens at {host}: see its address and port, and that sshd runs there"
-    return f"cannot connect: {reason(error)}: {connect}"
+        return f"nothing listens at {host}: see its address, and that sshd runs there, and try by hand"
+    return f"cannot connect: {reason(error)}: try by hand"

@@ -186,7 +186,7 @@ def test_a_server_that_is_silent(listener, monkeypatch):
     monkeypatch.setattr(ssh_link, "CONNECT_S", 0.5)
     kept = []
     port = listener(lambda link, _: kept.append(link))
-    fails(f"ssh://a@127.0.0.1:{port}", "cannot connect: .*timeout|no answer from")
+    fails(f"ssh://a@127.0.0.1:{port}", "no answer from .* in 0.5 s|cannot connect: .*timeout")
     assert len(kept) == 1  # not tried again: it would be as silent
     kept[0].close()
 
