@@ -250,6 +250,8 @@ class OnnxRuntime:
     kernels = "CPUExecutionProvider"
 
     def __init__(self, content: bytes, threads: int) -> None:
+        # Without this, releases since 1.31 leave a file in the temporary folder, and report by network.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime as ort
 
         self.version = ort.__version__

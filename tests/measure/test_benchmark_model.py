@@ -51,7 +51,7 @@ APPLIED = {
 def output(prefix="", newer=False, counts=True, summary=True, kernels=None):
     text = LINES.format(
         prefix=prefix,
-        applied=f"INFO: Explicitly applied XNNPACK delegate, {APPLIED[kernels]} by the delegate w/ 2 kernels.\n"
+        applied=f"INFO: Explicitly applied XNNPACK delegate, {APPLIED[kernels]} by the delegate\n"
         if kernels
         else "",
         more_warm=" p5=1238000 median=1239000 p95=1290011" if newer else "",
@@ -120,10 +120,9 @@ def test_what_cannot_be(text, match):
         parse(text)
 
 
-WORDS = st.sampled_from(
-    ["count=", "50", "avg=", "min=", "max=", "std=", "first=", "median=", "Inference timings in us:", " Init: ",
-     ", ", "Inference (avg): ", "1.2e+06", "-1", "nan", "1e999", "9" * 400, "\n", " ", "INFO: ", "=", "(bytes):"]
-)  # fmt: skip
+FIELDS = ["count=", "avg=", "min=", "max=", "std=", "first=", "median=", "Init: ", "Inference (avg): "]
+OTHERS = ["Inference timings in us:", "INFO: ", "(bytes):", "50", "1.2e+06", "-1", "nan", "1e999", "9" * 400]
+WORDS = st.sampled_from([*FIELDS, *OTHERS, ", ", " ", "=", "\n"])
 
 
 @settings(max_examples=100, deadline=None)
@@ -246,7 +245,7 @@ def test_the_command_line_takes_it_where_there_is_no_python(files, phone, run_cl
         f'[transport]\nkind = "adb"\naddress = "{phone.serial}"\npython = "no-python-here"\n'
     )
     out = tmp_path / "profile.json"
-    code, printed, error = run_cli("measure", files.tflite, "--target", target, "--json", "-q", "--out", out)
+    code, printed, error = run_cli("measure", files.tflite, "--target", target, "--json", "--out", out)
     assert code == 0, error
     assert "there is no Python" in error
     assert Profile.model_validate_json(printed) == Profile.read(out)
