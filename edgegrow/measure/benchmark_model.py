@@ -25,12 +25,16 @@ from edgegrow.measure.protocol import (
     Unavailable,
 )
 from edgegrow.measure.remote import check_core
+from edgegrow.measure.shell_device import last_line
 
 PLACE = "/data/local/tmp/benchmark_model"
 """Where its instructions put it on a phone."""
 
 LONGEST_S = 150
 """It ends its warm-up and its measurement after this time each, in s, whatever else is asked for."""
+
+LONGEST_TEXT = 200
+"""Characters of a fact that a device tells."""
 
 _FIND = f"""
 for each in "$TMPDIR/benchmark_model" {PLACE} "$(command -v benchmark_model)"; do
@@ -68,12 +72,13 @@ def instead_of_python(device: Device) -> str | None:
     if device.run(("sh", "-c", 'command -v "$1"', "sh", python), timeout_s=30).exit_code == 0:
         return None
     found = device.run(("sh", "-c", _FIND), timeout_s=30, max_output_bytes=1 << 16)
-    if found.exit_code != 0:
+    program = os.fsdecode(found.stdout)
+    if found.exit_code != 0 or not program.isprintable() or len(program) > LONGEST_TEXT:
         raise DeviceError(
             f"{device.name}: it has neither {python} nor benchmark_model: get the latter from "
             f"tensorflow.org/lite/performance/measurement, adb push it to {PLACE}, and chmod +x it"
         )
-    return os.fsdecode(found.stdout)
+    return program
 
 
 def measure_benchmark_model(
@@ -154,10 +159,9 @@ def measure_benchmark_model(
         finished = device.run(command, timeout_s=2 * LONGEST_S + 60, max_output_bytes=1 << 20)
     output = (finished.stdout + b"\n" + finished.stderr).decode("utf-8", "replace")
     if finished.exit_code != 0:
-        lines = [line for line in output.splitlines() if line.strip()]
-        why = f": {lines[-1].strip():.200}" if lines else ""
+        why = last_line(finished.stderr) or last_line(finished.stdout) or "it says nothing"
         raise DeviceError(
-            f"{device.name}: {program} failed (exit code {finished.exit_code}){why}: "
+            f"{device.name}: {program} failed (exit code {finished.exit_code}): {why}: "
             "see that it is built for this device and takes this file"
         )
     try:
@@ -173,7 +177,8 @@ def _facts(device: Device, program: str) -> dict[str, str]:
     """Ask a device what its figures depend on; what it does not know is left out."""
     told = device.run(("sh", "-c", _FACTS, "sh", program), timeout_s=30, max_output_bytes=1 << 16)
     rows = (line.partition("=") for line in told.stdout.decode("utf-8", "replace").splitlines())
-    return {name: value.strip()[:200] for name, _, value in rows if value.strip()}
+    facts = {name: "".join(c for c in value.strip() if c.isprintable()) for name, _, value in rows}
+    return {name: value[:LONGEST_TEXT] for name, value in facts.items() if value}
 
 
 def _profile(

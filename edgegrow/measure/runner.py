@@ -179,6 +179,8 @@ def time_calls(
 def import_runtime(format: str) -> Any:
     """Import the package that runs a format: the first of `RUNTIMES` that is here."""
     first = None
+    # Else ONNX Runtime 1.31 leaves files in the temporary folder and ~/.cache, and reports by network.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in RUNTIMES[format]:
         try:
             package = importlib.import_module(name)
@@ -250,8 +252,6 @@ class OnnxRuntime:
     kernels = "CPUExecutionProvider"
 
     def __init__(self, content: bytes, threads: int) -> None:
-        # Without this, releases since 1.31 leave a file in the temporary folder, and report by network.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime as ort
 
         self.version = ort.__version__

@@ -254,28 +254,47 @@ def test_a_connection_that_is_cut(way):
 
 
 CLIENT = """
-import sys
+from edgegrow.measure import shell_device
+shell_device.SPARE_S = 0
 from edgegrow.measure.{module} import {name}
 with {name}({address!r}) as device, device.folder() as folder:
-    device.run(("sh", "-c", "# {mark}" + chr(10) + "sleep 300 & sleep 300"), timeout_s=200)
+    device.run(("sh", "-c", "# {mark}" + chr(10) + "sleep 300 & sleep 300"), timeout_s=6)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_client_that_is_ended(way, number):
-    """Ctrl-C, and ends that leave a client no time to clean up."""
-    kinds = {
-        "ssh": {"module": "ssh", "name": "SshDevice", "address": getattr(way.server, "address", "")},
-        "adb": {"module": "adb", "name": "AdbDevice", "address": getattr(way.server, "serial", "")},
-    }
-    source = CLIENT.format(mark=way.mark, **kinds[way.kind])
-    client = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def client(way):
+    """Another process, which runs a hanging program on the device until it is ended."""
+    kinds = {"ssh": ("ssh", "SshDevice", "address"), "adb": ("adb", "AdbDevice", "serial")}
+    module, name, address = kinds[way.kind]
+    source = CLIENT.format(module=module, name=name, address=getattr(way.server, address), mark=way.mark)
+    process = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True)
     way.starts()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_client_that_is_ended(way, client, number):
+    """Ctrl-C, and ends that leave a client no time to clean up."""
     client.send_signal(number)
-    _, error = client.communicate(timeout=30)
+    _, error = client.communicate(timeout=60)
     assert client.returncode in (-number, 130)
     if number == signal.SIGINT:
         assert error.rstrip().endswith("KeyboardInterrupt")
+    way.nothing_is_left()
+
+
+def test_a_client_that_falls_silent(way, client):
+    """As when a network is gone that tells neither end: the device keeps the time itself."""
+    client.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 60
+    while way.running() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert way.running() == []
+    assert len(list(way.place.iterdir())) == 1  # the folder goes when the connection does
+    client.kill()
     way.nothing_is_left()
 
 
