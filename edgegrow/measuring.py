@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -132,27 +133,30 @@ def _default(target: Target, ways: Iterable[str]) -> str:
 
 
 def _on_device(way: str) -> Way:
-    """Measure on a device that runs edgegrow's runner."""
+    """Measure on a device: by edgegrow's runner, or on a phone without Python by Google's benchmark_model."""
 
     def measure(path: Path, target: Target, address: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
         from edgegrow.measure.identity import numbers
         from edgegrow.measure.remote import measure_on
 
         options.allow(way, "threads", "iterations", "seconds")
         affinity = target.runtime.affinity
+        how: dict[str, Any] = {
+            "target": target.reference,
+            "cpu_part": target.emulator.part if target.emulator is not None else None,
+            "threads": target.runtime.threads if options.threads is None else options.threads,
+            "affinity": None if affinity is None else numbers(affinity),
+            "min_iterations": 50 if options.iterations is None else options.iterations,
+            "min_seconds": 1.0 if options.seconds is None else options.seconds,
+            "progress": listener.detail,
+        }
         with DEVICES[way](target, address) as device:
-            return measure_on(
-                device,
-                path,
-                target=target.reference,
-                cpu_part=target.emulator.part if target.emulator is not None else None,
-                threads=target.runtime.threads if options.threads is None else options.threads,
-                affinity=None if affinity is None else numbers(affinity),
-                min_iterations=50 if options.iterations is None else options.iterations,
-                min_seconds=1.0 if options.seconds is None else options.seconds,
-                progress=listener.detail,
-                warn=listener.warn,
-            )
+            program = instead_of_python(device) if way == "adb" else None
+            if program is None:
+                return measure_on(device, path, warn=listener.warn, **how)
+            listener.warn(f"{device.name}: there is no Python: {program} measures, and tells no outputs")
+            return measure_benchmark_model(device, path, program=program, **how)
 
     return measure
 

@@ -158,19 +158,26 @@ def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> t
     return result, doubt if deviation > USUAL_LSB else None
 
 
-def check_core(answer: Answer, cpu_part: str | None) -> None:
+def check_core(found: str, machine: str, cpu_part: str | None) -> None:
     """Refuse a device whose processor is not the target's.
+
+    Parameters
+    ----------
+    found : str
+        Part numbers of its cores (``CPU part`` in ``/proc/cpuinfo``), e.g. ``0xd05, 0xd0b``.
+    machine : str
+        What it is, e.g. ``aarch64``.
+    cpu_part : str or None
+        The target's, which one of its cores must have.
 
     Raises
     ------
     InputError
-        If none of its cores has this part number (``CPU part`` in ``/proc/cpuinfo``); the words follow the
-        artifact's name.
+        If none has; the words follow the artifact's name.
     """
-    found = answer.system.cpuinfo.get("CPU part", "")
     if cpu_part is not None and cpu_part not in found.split(", "):
         raise InputError(
-            f"the target's processor has CPU part {cpu_part}, this {answer.system.machine} has "
+            f"the target's processor has CPU part {cpu_part}, this {machine} has "
             f"{found or 'none'}: name the target that the device is"
         )
 
@@ -245,7 +252,7 @@ def measure_on(
         answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * min_seconds)
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
-        check_core(answer, cpu_part)
+        check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine, cpu_part)
         compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error

@@ -179,6 +179,8 @@ def time_calls(
 def import_runtime(format: str) -> Any:
     """Import the package that runs a format: the first of `RUNTIMES` that is here."""
     first = None
+    # Else ONNX Runtime 1.31 leaves files in the temporary folder and ~/.cache, and reports by network.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in RUNTIMES[format]:
         try:
             package = importlib.import_module(name)
