@@ -178,6 +178,10 @@ def measure(
     seconds: Annotated[float | None, typer.Option(help="Timed seconds, at least.", max=600)] = None,
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
+    meter: Annotated[
+        str | None,
+        typer.Option(help="Of energy: constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope, android."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     other: Annotated[
         Path | None, typer.Option("--compare", help="A profile, or a run folder, to show the difference to.")
@@ -194,7 +198,7 @@ def measure(
     from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
-    options = Options(threads, iterations, seconds, compiler, emulator)
+    options = Options(threads, iterations, seconds, compiler, emulator, meter)
     before = read_profile(other) if other is not None else None
     interrupted = None
     with listening_to_progress(quiet, verbose) as listener:

@@ -67,6 +67,8 @@ class Identity(_Frozen):
         Operating system and its version, or the firmware.
     python : str or None
         Version of Python, where it made the calls.
+    meter : str or None
+        What measured energy: its name, resolution and rate.
     """
 
     runtime: str | None = None
@@ -81,6 +83,7 @@ class Identity(_Frozen):
     governor: str | None = None
     os: str | None = None
     python: str | None = None
+    meter: str | None = None
 
 
 class Measurement(_Frozen):

@@ -21,10 +21,14 @@ from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
 from edgegrow.measure.device import Device, DeviceError, Finished
 from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
 from edgegrow.measure.identity import describe, identity_of, warnings
+from edgegrow.measure.meters.energy import measure_energy
+from edgegrow.measure.meters.meter import Meter
+from edgegrow.measure.meters.recording import Stretch
 from edgegrow.measure.process import explain_end, explain_refusal
 from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import timed_measurements
+from edgegrow.measure.window_plan import Windows
 
 Say = Callable[[str], None]
 
@@ -193,6 +197,8 @@ def measure_on(
     min_iterations: int = 50,
     min_seconds: float = 1.0,
     timeout_s: float = RUN_SECONDS,
+    meter: Meter | None = None,
+    windows: Windows | None = None,
     progress: Say | None = None,
     warn: Say | None = None,
 ) -> Profile:
@@ -216,6 +222,10 @@ def measure_on(
         Time that they take at least, in seconds.
     timeout_s : float
         Time that the device may take beyond thrice that, in s.
+    meter : Meter, optional
+        Energy meter that is set up. Energy is taken in windows of its own, after the latency.
+    windows : Windows, optional
+        How the energy is taken; by default in five windows of 10 s.
     progress, warn : callable or None
         Called with one line: what is being done; what makes the figures doubtful. The latency's ``method``
         keeps the latter.
@@ -224,7 +234,8 @@ def measure_on(
     -------
     Profile
         ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
-        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; energy is unavailable.
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; with a meter
+        ``energy`` and ``power``, see `edgegrow.measure.meters.energy.measure_energy`.
 
     Raises
     ------
@@ -265,13 +276,51 @@ def measure_on(
         f"{min_iterations} calls and {min_seconds:g} s at least; {compared}; "
         f"{'; '.join((describe(answer.before, answer.after), *doubts))}"
     )
-    unavailable = [Unavailable(metric="energy", reason="no meter")]
+    identity = identity_of(answer, threads)
+    energy = measure_energy(
+        meter,
+        lambda plan, pause_s: _windows_on(device, content, artifact.format, request, plan, pause_s),
+        identity,
+        windows=windows or Windows(),
+        say=say,
+        warn=warn,
+    )
+    unavailable = list(energy.unavailable)
     if answer.peak_bytes is None:
         reason = "this system does not tell a process its peak memory"
         unavailable.append(Unavailable(metric="peak_memory", reason=reason))
     return Profile(
         artifact=artifact,
         target=target,
-        measurements=timed_measurements(answer, artifact, identity_of(answer, threads), method),
+        measurements=(*timed_measurements(answer, artifact, identity, method), *energy.measurements),
         unavailable=tuple(unavailable),
     )
+
+
+def _windows_on(
+    device: Device,
+    content: bytes,
+    format: str,
+    request: Mapping[str, Any],
+    windows: Windows,
+    pause_s: float,
+) -> tuple[Stretch, ...]:
+    """Infer for an energy meter; the device's clock stamps it.
+
+    Raises
+    ------
+    InputError, DeviceError
+        See `run_on`.
+    """
+    asked = {
+        **request,
+        "windows": windows.count,
+        "pause_seconds": pause_s,
+        "min_iterations": windows.min_iterations,
+        "min_seconds": windows.min_seconds,
+    }
+    seconds = windows.count * (windows.min_seconds + pause_s)
+    answer = run_on(device, content, format, asked, timeout_s=RUN_SECONDS + 3 * seconds)
+    if len(answer.windows) != windows.count:
+        raise DeviceError(f"{device.name}: its answer has not {windows.count} windows: measure again")
+    return tuple(Stretch(w.iterations, w.seconds, w.start_s, device.name) for w in answer.windows)

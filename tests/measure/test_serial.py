@@ -15,9 +15,11 @@ from boards import Line, Qemu, compile_firmware
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import InputError
+from edgegrow.measure.meters.constant import ActivePower
+from edgegrow.measure.meters.opening import make_meter
 from edgegrow.measure.protocol import Artifact, Profile, TargetRef
 from edgegrow.measure.serial import SerialInterrupted, measure_serial, package_model_id
-from edgegrow.measure.serial_windows import Windows
+from edgegrow.measure.window_plan import Windows
 
 for package in ("ziglang", "serial"):
     if importlib.util.find_spec(package) is None:
@@ -99,7 +101,8 @@ def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started)
     qemu = Qemu(built[1], tmp_path, pty=True)
     started.append(qemu)
     said, warned = [], []
-    profile = measure(qemu.port, progress=said.append, warn=warned.append)
+    meter = make_meter("constant", power=ActivePower(1.0))
+    profile = measure(qemu.port, meter=meter, progress=said.append, warn=warned.append)
     latency = profile.find("latency")
     assert len(latency.samples) == 5
     assert latency.value == pytest.approx(np.median(latency.samples), abs=1e-6)
@@ -113,7 +116,7 @@ def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started)
     assert "Clang" in identity.compiler
     assert "115200 baud" in latency.method
     assert "4 outputs as expected" in latency.method
-    assert [u.metric for u in profile.unavailable] == ["energy"]
+    assert [u.reason for u in profile.unavailable] == ["an emulator draws no board's power"]
     assert sum(line.startswith("window") for line in said) == 5
 
 
