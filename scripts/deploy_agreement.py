@@ -27,7 +27,7 @@ from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.graph import Weighted
 from edgegrow.deploy.simulate import simulate
 from edgegrow.measure.host import open_artifact, predict
-from edgegrow.measure.identity import cpu_model
+from edgegrow.measure.identity import host_identity
 
 BUDGETS = {"mlp": "26.1k", "conv1d": "36k", "dscnn": "309k", "mobilenet": "173.5k", "resnet8": "9.35M"}
 """MACs: what each network takes at its default widths on 28x28 images."""
@@ -124,7 +124,9 @@ def main() -> None:
         for row in rows
     ]
     runtimes = {name: version(name) for name in ("tflite-micro", "ai-edge-litert", "onnxruntime")}
-    identity = f"{', '.join(' '.join(pair) for pair in runtimes.items())}; {cpu_model()}"
+    identity = (
+        f"{', '.join(' '.join(pair) for pair in runtimes.items())}; {host_identity(None, None, None, 1).cpu}"
+    )
     lines = [
         "# One quantized graph, four runtimes",
         "",
@@ -137,7 +139,12 @@ def main() -> None:
         "",
         *table(header, cells),
     ]
-    contents = {"budgets": BUDGETS, "runtimes": runtimes, "cpu": cpu_model(), "rows": rows}
+    contents = {
+        "budgets": BUDGETS,
+        "runtimes": runtimes,
+        "cpu": host_identity(None, None, None, 1).cpu,
+        "rows": rows,
+    }
     write_results("deploy-agreement", contents, lines)
     sys.exit(0 if all(map(kept, rows)) else 1)
 

@@ -1,15 +1,13 @@
-"""What a figure of the host depends on: its processor, clock, system, and how busy it was."""
+"""What a figure of a machine depends on - its processor, clock, system - and how busy and warm it was."""
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from edgegrow.measure import runner
+from edgegrow.measure.answers import Opened, State, System
 from edgegrow.measure.protocol import Identity
 
 BUSY = 0.5
@@ -21,31 +19,42 @@ STOLEN = 0.05
 SLOWER = 0.9
 """Share of the clock at the start below which timings are warned about."""
 
-_CPU = Path("/sys/devices/system/cpu")
+
+def identity_of(opened: Opened, threads: int) -> Identity:
+    """Identity of figures that a runner takes of an open artifact."""
+    return Identity(
+        runtime=opened.runtime,
+        version=opened.version,
+        kernels=opened.kernels,
+        threads=threads,
+        python=opened.python,
+        **_machine(opened.system, opened.affinity),
+    )
 
 
 def host_identity(runtime: str | None, version: str | None, kernels: str | None, threads: int) -> Identity:
-    """Identity of figures taken on this machine with the given runtime."""
-    slowest, fastest = _number("cpufreq/scaling_min_freq"), _number("cpufreq/scaling_max_freq")
+    """Identity of figures taken in this process."""
+    system = System.model_validate(runner.system())
     return Identity(
         runtime=runtime,
         version=version,
         kernels=kernels,
         threads=threads,
-        clock_hz=fastest * 1e3 if fastest is not None and slowest == fastest else None,
-        cpu=cpu_model(),
-        affinity=ranges(processors()),
-        governor=_text("cpufreq/scaling_governor"),
-        os=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
+        **_machine(system, runner.processors()),
     )
 
 
-def processors() -> set[int]:
-    """Numbers of the processors that this process may use."""
-    if sys.platform == "linux":
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
+def _machine(system: System, affinity: Iterable[int]) -> dict[str, Any]:
+    phone = system.android or {}
+    build = phone.get("ro.build.fingerprint")
+    return {
+        "clock_hz": system.fixed_hz,
+        "cpu": phone.get("ro.soc.model") or cpu_model(system.cpuinfo) or system.machine,
+        "affinity": ranges(affinity),
+        "governor": system.governor,
+        "os": f"{system.os} {system.machine}" + (f", {build}" if build else ""),
+    }
 
 
 def ranges(numbers: Iterable[int]) -> str:
@@ -59,84 +68,47 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join("-".join(map(str, run)) for run in runs)
 
 
-def cpu_model(cpuinfo: str | None = None) -> str | None:
+def numbers(text: str) -> tuple[int, ...]:
+    """Read numbers that are written as ``0-2,5``."""
+    ends = [part.partition("-")[::2] for part in text.split(",")]
+    return tuple(n for first, last in ends for n in range(int(first), int(last or first) + 1))
+
+
+def cpu_model(cpuinfo: Mapping[str, str]) -> str | None:
     """Model of the processor.
 
     Parameters
     ----------
-    cpuinfo : str or None
-        Text of ``/proc/cpuinfo``; by default this machine's. ARM boards name the board (``Model``) or the
-        system on chip (``Hardware``) there, or only the numbers of the core's implementer and part.
+    cpuinfo : mapping of str
+        As `edgegrow.measure.answers.System` has it. ARM boards name the board (``Model``) or the system on
+        chip (``Hardware``) there, or only the numbers of the cores' implementer and part.
     """
-    if cpuinfo is None:
-        try:
-            cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return platform.processor() or None
-    facts: dict[str, str] = {}
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
     for key in ("model name", "Model", "Hardware", "uarch"):
-        if facts.get(key):
-            return facts[key]
-    if facts.get("CPU part"):
-        return f"implementer {facts.get('CPU implementer', '?')} part {facts['CPU part']}"
-    return platform.processor() or platform.machine() or None
+        if cpuinfo.get(key):
+            return cpuinfo[key]
+    if cpuinfo.get("CPU part"):
+        return f"implementer {cpuinfo.get('CPU implementer', '?')} part {cpuinfo['CPU part']}"
+    return None
 
 
-@dataclass(frozen=True)
-class State:
-    """How busy and how fast the machine is at one moment.
-
-    Attributes
-    ----------
-    time_s : float
-        When, on a clock that only goes forward.
-    load : float or None
-        Average number of running processes over the last minute.
-    busy_s, stolen_s : float or None
-        Seconds that all processors have worked since the machine started, and that other virtual machines
-        took from this one; Linux only.
-    clock_hz : float or None
-        Current clock of the first processor.
-    throttled : int
-        Times the processor has been slowed down by its temperature since it started.
-    """
-
-    time_s: float
-    load: float | None = None
-    busy_s: float | None = None
-    stolen_s: float | None = None
-    clock_hz: float | None = None
-    throttled: int = 0
-
-    @classmethod
-    def now(cls) -> State:
-        """Read the state of this machine."""
-        try:
-            load: float | None = os.getloadavg()[0]
-        except (OSError, AttributeError):
-            load = None
-        busy_s = stolen_s = None
-        try:
-            # user nice system idle iowait irq softirq steal
-            ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-            second = os.sysconf("SC_CLK_TCK")
-            busy_s, stolen_s = (sum(ticks[:3]) + sum(ticks[5:7])) / second, ticks[7] / second
-        except (OSError, ValueError, IndexError, AttributeError):
-            pass
-        clock = _number("cpufreq/scaling_cur_freq")
-        throttled = _number("thermal_throttle/core_throttle_count")
-        clock_hz = clock * 1e3 if clock is not None else None
-        return cls(time.monotonic(), load, busy_s, stolen_s, clock_hz, int(throttled or 0))
+def describe(before: State, after: State) -> str:
+    """Load, clock and temperature before and after, for a measurement's method."""
+    lines = [_change("load average", before.load, after.load, "")]
+    clocks = [_highest(state.frequency_hz, 1e-6) for state in (before, after)]
+    lines.append(_change("clock", clocks[0], clocks[1], " MHz"))
+    temperatures = [_highest(state.temperature_c) for state in (before, after)]
+    lines.append(_change("temperature", temperatures[0], temperatures[1], " °C"))
+    return "; ".join(lines)
 
 
-def describe_load(before: State, after: State) -> str:
-    """Load average before and after, for a measurement's method."""
-    if before.load is None or after.load is None:
-        return "load average not known"
-    return f"load average {before.load:.2f} before, {after.load:.2f} after"
+def _highest(figures: Mapping[str, float], scale: float = 1.0) -> float | None:
+    return scale * max(figures.values()) if figures else None
+
+
+def _change(name: str, before: float | None, after: float | None, unit: str) -> str:
+    if before is None or after is None:
+        return f"{name} not known"
+    return f"{name} {before:.4g}{unit} before, {after:.4g}{unit} after"
 
 
 def warnings(before: State, after: State, threads: int = 1) -> tuple[str, ...]:
@@ -164,19 +136,15 @@ def warnings(before: State, after: State, threads: int = 1) -> tuple[str, ...]:
             lines.append(
                 f"other virtual machines took {stolen:.0%} of a processor: measure again, or elsewhere"
             )
-    slower = before.clock_hz and after.clock_hz and after.clock_hz < SLOWER * before.clock_hz
-    if after.throttled > before.throttled or slower:
-        lines.append("the processor was slowed down while measuring: let it cool, and measure again")
+    fastest = [max(state.frequency_hz.values(), default=0.0) for state in (before, after)]
+    if (
+        after.throttle_events > before.throttle_events
+        or before.throttled
+        or after.throttled
+        or 0 < fastest[1] < SLOWER * fastest[0]
+    ):
+        lines.append(
+            "the processor was slowed down while measuring (by its temperature, or its power supply): "
+            "let it cool, and measure again"
+        )
     return tuple(lines)
-
-
-def _text(name: str) -> str | None:
-    try:
-        return (_CPU / f"cpu{min(processors())}" / name).read_text().strip() or None
-    except (OSError, ValueError):
-        return None
-
-
-def _number(name: str) -> float | None:
-    text = _text(name)
-    return float(text) if text is not None and text.isdigit() else None

@@ -1,4 +1,4 @@
-"""The process that runs artifacts, as seen from edgegrow: ``worker.py``, wherever a command can start it."""
+"""The process that runs artifacts, as seen from edgegrow: ``runner.py``, wherever a command can start it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,37 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgegrow.errors import InputError
-from edgegrow.measure import worker as program
+from edgegrow.measure import runner
+from edgegrow.measure.answers import Refused
 
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 """What to install for each runtime's module."""
+
+
+def explain_refusal(refused: Refused) -> str:
+    """Say why a runner does not run an artifact, and what to do; the words follow the artifact's name."""
+    if refused.missing is None:
+        return refused.error
+    return f"its runtime cannot be imported ({refused.error}): pip install {PACKAGES[refused.missing]}"
+
+
+def explain_end(exit_code: int) -> str:
+    """Say why a runner ended before it had answered; the words follow the artifact's name.
+
+    Parameters
+    ----------
+    exit_code : int
+        Negative is a signal's number, and so is 128 and more, as shells have it.
+    """
+    number = exit_code - 128 if exit_code > 128 else -exit_code
+    if number == getattr(signal, "SIGALRM", None):
+        return f"it took longer than {runner.OPEN_SECONDS} s to open and run once"
+    if number == getattr(signal, "SIGKILL", None):
+        return "it was killed (SIGKILL): there was too little memory for it, or someone ended it"
+    name = next((known.name for known in signal.Signals if known == number), None)
+    if name is not None:
+        return f"its runtime crashed ({name}): the file is damaged, export it again"
+    return f"the process that ran it ended (exit code {exit_code}): see edgegrow doctor"
 
 
 class Worker:
@@ -23,10 +50,10 @@ class Worker:
     Parameters
     ----------
     command : sequence of str
-        What starts ``worker.py``, connected to its stdin and stdout.
+        What starts ``runner.py``, connected to its stdin and stdout.
     """
 
-    def __init__(self, command: Sequence[str] = (sys.executable, "-P", program.__file__)) -> None:
+    def __init__(self, command: Sequence[str] = (sys.executable, "-P", runner.__file__)) -> None:
         self._command = tuple(command)
         self._process: subprocess.Popen[bytes] | None = None
         self.holds: object = None
@@ -56,11 +83,8 @@ class Worker:
             raise
         if answer is None:
             raise InputError(self._ended())
-        if "missing" in answer:
-            package = PACKAGES[answer["missing"]]
-            raise InputError(f"its runtime cannot be imported ({answer['error']}): pip install {package}")
         if "error" in answer:
-            raise InputError(answer["error"])
+            raise InputError(explain_refusal(Refused.model_validate(answer)))
         return answer, content
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -79,12 +103,7 @@ class Worker:
         self._process = self.holds = None
         assert process is not None
         _end(process)
-        code = process.returncode
-        if -code == getattr(signal, "SIGALRM", None):
-            return f"it took longer than {program.OPEN_SECONDS} s to open and run once"
-        if code < 0:
-            return f"its runtime crashed ({signal.Signals(-code).name}): the file is damaged, export it again"
-        return f"the process that ran it ended (exit code {code}): see edgegrow doctor"
+        return explain_end(process.returncode)
 
     def close(self) -> None:
         """End the process."""

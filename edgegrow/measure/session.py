@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import ValidationError
 
 from edgegrow.errors import InputError
-from edgegrow.measure import worker as program
-from edgegrow.measure.identity import host_identity
+from edgegrow.measure import runner
+from edgegrow.measure.answers import Opened, TensorInfo
+from edgegrow.measure.identity import identity_of
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Artifact, Identity, explain
 
@@ -20,29 +21,6 @@ Array = NDArray[Any]
 
 METADATA_KEY = "edgegrow.quantization"
 """Where an ``.onnx`` file keeps the scales and zero points of its input and output, as JSON."""
-
-
-class TensorInfo(BaseModel):
-    """An artifact's input or output.
-
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-        With the batch of 1.
-    dtype : str
-        numpy's name of the type.
-    scale, zero_point : float, int, or None
-        The real value is ``scale * (q - zero_point)``; ``None`` where the tensor is not quantized.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    zero_point: int | None = None
 
 
 class Session:
@@ -58,21 +36,16 @@ class Session:
         This machine's, and the runtime's.
     metadata : dict of str
         What the artifact says of itself.
-    load_ns : int
-        Time from the artifact's bytes to a runtime that is ready, in ns.
     """
 
-    def __init__(self, worker: Worker, path: Path, artifact: Artifact, threads: int, answer: dict[str, Any]):
+    def __init__(self, worker: Worker, path: Path, artifact: Artifact, threads: int, opened: Opened):
         self._worker = worker
         self._held = worker.holds = object()
         self.path, self.artifact, self.threads = path, artifact, threads
-        self.metadata: dict[str, str] = answer["metadata"]
-        self.input = TensorInfo(**{**answer["input"], **_quantization(self.metadata, "input")})
-        self.output = TensorInfo(**{**answer["output"], **_quantization(self.metadata, "output")})
-        self.load_ns: int = answer["load_ns"]
-        self.identity: Identity = host_identity(
-            answer["runtime"], answer["version"], answer["kernels"], threads
-        )
+        self.metadata = opened.metadata
+        self.input = _quantized(opened.input, self.metadata, "input")
+        self.output = _quantized(opened.output, self.metadata, "output")
+        self.identity: Identity = identity_of(opened, threads)
 
     def ask(self, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Send a request to the worker; an error names the artifact."""
@@ -121,15 +94,40 @@ class Session:
         self.close()
 
 
-def _quantization(metadata: dict[str, str], which: str) -> dict[str, Any]:
-    """Scale and zero point of the input or output, where an ``.onnx`` file's metadata gives them."""
+def _quantized(info: TensorInfo, metadata: dict[str, str], which: str) -> TensorInfo:
+    """Fill in scale and zero point of the input or output, where an ``.onnx`` file's metadata has them."""
     if METADATA_KEY not in metadata:
-        return {}
+        return info
     try:
         given = json.loads(metadata[METADATA_KEY])[which]
-        return {"scale": given["scale"], "zero_point": given["zero_point"]}
+        told = {"scale": given["scale"], "zero_point": given["zero_point"]}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"its metadata {METADATA_KEY} is damaged: export it again") from error
+    return TensorInfo.model_validate({**info.model_dump(), **told})
+
+
+def read_artifact(path: str | Path, threads: int = 1) -> tuple[Artifact, bytes]:
+    """Read a file that a runtime is to run with so many threads; neither is checked further.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is empty or is of no runtime's format; or there is no thread.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"artifact {path}: it is a directory: give a .tflite or .onnx file, or name a board")
+    if path.suffix.lower()[1:] not in runner.RUNTIMES:
+        raise InputError(f"artifact {path}: this target runs .tflite and .onnx files")
+    if threads < 1:
+        raise InputError(f"threads {threads}: it takes 1 or more")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
+    if not content:
+        raise InputError(f"artifact {path}: it is empty: export it again")
+    return Artifact.of(path, content), content
 
 
 def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = None) -> Session:
@@ -151,22 +149,13 @@ def open_artifact(path: str | Path, threads: int = 1, worker: Worker | None = No
         one output with fixed sizes.
     """
     path = Path(path)
-    if path.suffix.lower()[1:] not in program.RUNTIMES:
-        raise InputError(f"artifact {path}: this machine runs .tflite and .onnx files")
-    if threads < 1:
-        raise InputError(f"threads {threads}: it takes 1 or more")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
-    if not content:
-        raise InputError(f"artifact {path}: it is empty: export it again")
-    artifact = Artifact.of(path, content)
+    artifact, content = read_artifact(path, threads)
     owned = worker is None
     worker = worker or Worker()
     try:
         answer, _ = worker.ask({"do": "open", "format": artifact.format, "threads": threads}, content)
-        return Session(worker, path, artifact, threads, answer)
+        del answer["bytes"]
+        return Session(worker, path, artifact, threads, Opened.model_validate(answer))
     except (InputError, ValidationError) as error:
         if owned:
             worker.close()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegrow.measure.protocol import Evidence, Identity, Measurement
-from edgegrow.measure.worker import time_calls
-
-__all__ = ["latency", "time_calls"]
+from edgegrow.measure.answers import Timed
+from edgegrow.measure.protocol import Artifact, Evidence, Identity, Measurement
 
 
 def latency(
@@ -49,3 +47,49 @@ def latency(
         )
         for aggregation, value in values.items()
     )
+
+
+def timed_measurements(
+    timed: Timed, artifact: Artifact, identity: Identity, method: str
+) -> tuple[Measurement, ...]:
+    """Measurements of what a runner has timed: latency and load in ms, flash and peak memory in bytes.
+
+    Parameters
+    ----------
+    timed : Timed
+        With one timing of each kind at least.
+    artifact : Artifact
+    identity : Identity
+    method : str
+        How the inferences were timed.
+    """
+    loads = np.array(timed.load_ns) / 1e6
+    load = Measurement(
+        metric="load",
+        value=round(float(np.median(loads)), 7),
+        unit="ms",
+        aggregation="median",
+        samples=tuple(loads.tolist()),
+        evidence="measured",
+        identity=identity,
+        method="from the file's bytes to a runtime that is ready, the package imported before",
+    )
+    flash = Measurement(
+        metric="flash",
+        value=artifact.bytes,
+        unit="bytes",
+        evidence="measured",
+        method="size of the artifact's file, without the runtime's",
+    )
+    memory = Measurement(
+        metric="peak_memory",
+        value=timed.peak_bytes or 0,
+        unit="bytes",
+        aggregation="max",
+        evidence="measured",
+        identity=identity,
+        method="growth of the process's peak resident memory while the artifact is loaded and "
+        "run once: weights, activations, the runtime's own memory, and the code of it that is used",
+    )
+    known = () if timed.peak_bytes is None else (memory,)
+    return (*latency(np.array(timed.latency_ns), identity, method), load, flash, *known)

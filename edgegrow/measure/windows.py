@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Identity
+from edgegrow.measure.runner import KEYS
 from edgegrow.measure.session import open_artifact
-from edgegrow.measure.worker import MAX_SAMPLES
 
 _LEAST_CALLS = 10
 
@@ -59,12 +59,19 @@ def time_in_turn(
         If an artifact cannot be opened or run.
     """
     windows_ns = np.zeros((len(paths), rounds))
-    request = {"do": "measure", "min_iterations": _LEAST_CALLS, "min_seconds": seconds}
+    # Every window has one warm-up of a few calls: what takes turns is warm.
+    request = {
+        "do": "measure",
+        "min_iterations": _LEAST_CALLS,
+        "min_seconds": seconds,
+        "max_samples": KEYS["max_samples"],
+        "settle_seconds": 0,
+    }
     identity = Identity()
     for turn in range(rounds):
         for place, path in enumerate(paths):
             session = open_artifact(path, threads, worker)
-            answer, _ = session.ask({**request, "max_samples": MAX_SAMPLES})
+            answer, _ = session.ask(request)
             windows_ns[place, turn] = np.median(answer["latency_ns"])
             if place == 0:
                 identity = session.identity

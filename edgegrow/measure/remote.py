@@ -1,0 +1,261 @@
+"""Measuring an artifact on a device: one runner, one request, one answer, whatever the way there is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from edgegrow.errors import InputError
+from edgegrow.measure import runner
+from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
+from edgegrow.measure.device import Device, DeviceError, Finished
+from edgegrow.measure.expected import MOST_LSB, Expected, expect
+from edgegrow.measure.identity import describe, identity_of, warnings
+from edgegrow.measure.process import explain_end, explain_refusal
+from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
+from edgegrow.measure.session import read_artifact
+from edgegrow.measure.timing import timed_measurements
+
+Say = Callable[[str], None]
+
+RUN_SECONDS = 600.0
+"""Time that a runner may take beyond thrice its timed seconds."""
+
+_REFUSED = 3
+
+
+def run_on(
+    device: Device,
+    content: bytes,
+    format: str,
+    request: Mapping[str, Any],
+    inputs: NDArray[Any] | None = None,
+    timeout_s: float = RUN_SECONDS,
+) -> Answer:
+    """Run an artifact on a device, in a temporary folder that is removed at the end.
+
+    Parameters
+    ----------
+    device : Device
+    content : bytes
+        The artifact.
+    format : {"tflite", "onnx"}
+    request : mapping
+        What else to ask for: keys of `edgegrow.measure.runner.KEYS`.
+    inputs : ndarray, optional
+        ``(n, ...)`` of the artifact's input; by default the runner draws one sample.
+    timeout_s : float
+        Time that the runner may take, in s.
+
+    Raises
+    ------
+    InputError
+        If the device's runtime is missing, or refuses the artifact; the words follow the artifact's name.
+    DeviceError
+        If the device fails, or answers something else than a runner does.
+    """
+    asked = {"artifact": f"model.{format}", "format": format, **request}
+    with device.folder() as folder:
+        device.put(Path(runner.__file__).read_bytes(), f"{folder}/runner.py")
+        device.put(content, f"{folder}/model.{format}")
+        if inputs is not None:
+            asked["inputs"] = "inputs.npy"
+            packed = io.BytesIO()
+            np.save(packed, inputs, allow_pickle=False)
+            device.put(packed.getvalue(), f"{folder}/inputs.npy")
+        device.put(json.dumps(asked).encode(), f"{folder}/request.json")
+        command = (*device.python, f"{folder}/runner.py", f"{folder}/request.json")
+        finished = device.run(command, timeout_s=timeout_s, max_output_bytes=MOST_BYTES)
+    return _read(device, finished)
+
+
+def _read(device: Device, finished: Finished) -> Answer:
+    """Check what a runner has printed."""
+    code = finished.exit_code
+    if code not in (0, _REFUSED):
+        said = _last_line(finished.stderr)
+        if code > 0 and said:
+            raise DeviceError(
+                f"{device.name}: {' '.join(device.python)} ended with exit code {code}: {said}: "
+                "it takes Python 3.9 or newer with numpy, and the artifact's runtime"
+            )
+        raise InputError(explain_end(code))
+    try:
+        if code == _REFUSED:
+            raise InputError(explain_refusal(Refused.model_validate_json(finished.stdout)))
+        return Answer.model_validate_json(finished.stdout, strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]["type"]
+        what = "no JSON" if problem == "json_invalid" else f"not a runner's: {explain(error)}"
+        shown = _last_line(finished.stdout[:2000])[:60]
+        raise DeviceError(f"{device.name}: its answer is {what} ({shown!r}): measure again") from error
+
+
+def _last_line(text: bytes) -> str:
+    """Return the last line that says something, in printable characters."""
+    lines = text[-2000:].decode(errors="replace").strip().splitlines() or [""]
+    return "".join(c if c.isprintable() else "?" for c in lines[-1].strip())[:200]
+
+
+def outputs_of(answer: Answer, device: Device) -> bytes | None:
+    """Decode an answer's outputs; None where they were too large for it.
+
+    Raises
+    ------
+    DeviceError
+        If they are damaged.
+    """
+    if answer.outputs is None:
+        return None
+    try:
+        outputs = base64.b64decode(answer.outputs, validate=True)
+    except binascii.Error:
+        outputs = b""
+    if hashlib.sha256(outputs).hexdigest() != answer.outputs_sha256:
+        raise DeviceError(f"{device.name}: its outputs are not those of their hash: measure again")
+    return outputs
+
+
+def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> str:
+    """Compare the outputs with the simulator's, and say how they compare.
+
+    Raises
+    ------
+    InputError
+        If they differ by more than `MOST_LSB`; the words follow the artifact's name.
+    """
+    if isinstance(expected, str):
+        return f"outputs not compared with the simulator: {expected}"
+    outputs = outputs_of(answer, device)
+    if outputs is None:
+        return "outputs not compared with the simulator: they are too large"
+    deviation = expected.deviation(outputs)
+    if deviation > MOST_LSB:
+        raise InputError(
+            f"its outputs differ from the simulator's by up to {deviation} LSB, {MOST_LSB} are allowed: "
+            f"report it to edgegrow, with the file and {answer.runtime} {answer.version}"
+        )
+    how = f"differ from the simulator's by {deviation} LSB at most" if deviation else "equal the simulator's"
+    return f"outputs of {len(expected.inputs)} random inputs {how}"
+
+
+def check_core(answer: Answer, cpu_part: str | None) -> None:
+    """Refuse a device whose processor is not the target's.
+
+    Raises
+    ------
+    InputError
+        If none of its cores has this part number (``CPU part`` in ``/proc/cpuinfo``); the words follow the
+        artifact's name.
+    """
+    found = answer.system.cpuinfo.get("CPU part", "")
+    if cpu_part is not None and cpu_part not in found.split(", "):
+        raise InputError(
+            f"the target's processor has CPU part {cpu_part}, this {answer.system.machine} has "
+            f"{found or 'none'}: name the target that the device is"
+        )
+
+
+def measure_on(
+    device: Device,
+    path: str | Path,
+    *,
+    target: TargetRef,
+    cpu_part: str | None = None,
+    threads: int = 1,
+    affinity: Sequence[int] | None = None,
+    min_iterations: int = 50,
+    min_seconds: float = 1.0,
+    timeout_s: float = RUN_SECONDS,
+    progress: Say | None = None,
+    warn: Say | None = None,
+) -> Profile:
+    """Measure a ``.tflite`` or ``.onnx`` file on a device, in a process of its own there.
+
+    Parameters
+    ----------
+    device : Device
+    path : str or Path
+    target : TargetRef
+        The target that the profile is for.
+    cpu_part : str, optional
+        ``CPU part`` of the target's processor, which the device must have.
+    threads : int
+        Threads the runtime may use.
+    affinity : sequence of int, optional
+        Numbers of the processors to run on; by default those that the device gives.
+    min_iterations : int
+        Timed inferences at least.
+    min_seconds : float
+        Time that they take at least, in seconds.
+    timeout_s : float
+        Time that the device may take beyond thrice that, in s.
+    progress, warn : callable or None
+        Called with one line: what is being done; what makes the figures doubtful. The latency's ``method``
+        keeps the latter.
+
+    Returns
+    -------
+    Profile
+        ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; energy is unavailable.
+
+    Raises
+    ------
+    InputError
+        If the artifact cannot be opened or run, computes something else than the simulator, or the device is
+        not the target's.
+    DeviceError
+        If the device fails.
+    """
+    if min_iterations < 1 or not 0 <= min_seconds < float("inf"):
+        raise InputError("measure: it takes 1 iteration or more, and a time of 0 s or more")
+    path, say = Path(path), progress or (lambda line: None)
+    artifact, content = read_artifact(path, threads)
+    say(f"simulating {path}")
+    expected = expect(path, artifact.format, content)
+    say(f"timing {path} on {device.name}: {min_iterations} inferences and {min_seconds:g} s at least")
+    request = {
+        "threads": threads,
+        "affinity": None if affinity is None else list(affinity),
+        "min_iterations": min_iterations,
+        "min_seconds": min_seconds,
+    }
+    inputs = None if isinstance(expected, str) else expected.inputs
+    try:
+        answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * min_seconds)
+        if not answer.latency_ns or not answer.load_ns:
+            raise DeviceError(f"{device.name}: its answer has no timings: measure again")
+        check_core(answer, cpu_part)
+        compared = check_outputs(answer, device, expected)
+    except InputError as error:
+        raise InputError(f"artifact {path} on {device.name}: {error}") from error
+    doubts = (*warnings(answer.before, answer.after, threads), *answer.warnings)
+    for line in doubts:
+        if warn is not None:
+            warn(line)
+    method = (
+        f"calls of the runtime on {device.name}, one sample each, after a warm-up; "
+        f"{min_iterations} calls and {min_seconds:g} s at least; {compared}; "
+        f"{'; '.join((describe(answer.before, answer.after), *doubts))}"
+    )
+    unavailable = [Unavailable(metric="energy", reason="no meter")]
+    if answer.peak_bytes is None:
+        reason = "this system does not tell a process its peak memory"
+        unavailable.append(Unavailable(metric="peak_memory", reason=reason))
+    return Profile(
+        artifact=artifact,
+        target=target,
+        measurements=timed_measurements(answer, artifact, identity_of(answer, threads), method),
+        unavailable=tuple(unavailable),
+    )
