@@ -66,7 +66,9 @@ def build(folder: Path, isa: str, instructions: list[str]) -> Path:
     thumb, isa = isa == "t32", isa.replace("t32", "a32")
     text = START[isa] + "".join(ONE[isa].replace("INSTRUCTION", line) for line in instructions) + END[isa]
     if thumb:
-        text = text.replace(".global", ".thumb\n.syntax unified\n.global").replace("_start:", ".thumb_func\n_start:")
+        text = text.replace(".global", ".thumb\n.syntax unified\n.global").replace(
+            "_start:", ".thumb_func\n_start:"
+        )
         text = text.replace("adr r6, 9f", "adr.w r6, 9f\n    orr r6, r6, #1")
     source, program = folder / "guest.s", folder / "guest"
     source.write_text(text.replace("SYSCALL", str(MARK_SYSCALL)))

@@ -1,4 +1,4 @@
-"""Instructions, and what the counter must make of them: assembly | kind and lanes | where it needs another CPU."""
+"""Instructions, and what the counter must make of them: assembly | kind and lanes | another CPU."""
 
 A64 = """
 add x1, x2, x3 | integer
