@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgegrow import __version__
+from edgegrow.devices import DEVICES
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
 from edgegrow.targets import Target, load_target
+
+Way = Callable[[Path, Target, str, "Options", Listener], Profile]
 
 EMULATED_INPUTS = 4
 """Random inputs that are emulated: kernels take a little longer or shorter by what they are given."""
@@ -61,12 +64,14 @@ def measure_artifact(
     Parameters
     ----------
     path : Path
-        A ``.tflite`` or ``.onnx`` file for the host; a ``.tflite`` file or a C package, the folder that
-        ``export --format c`` writes, for a microcontroller; a ``.tflite`` file for an NPU.
+        A ``.tflite`` or ``.onnx`` file for a Linux or Android target; a ``.tflite`` file or a C package, the
+        folder that ``export --format c`` writes, for a microcontroller; a ``.tflite`` file for an NPU.
     target : str
         Name or file of a target.
     via : str, optional
-        ``local``, ``emulator``, ``serial:PORT`` or ``vela``; by default the first that the target's kind has.
+        ``local``, ``ssh://USER@HOST[:PORT]``, ``adb:SERIAL``, ``container``, ``emulator``, ``serial:PORT`` or
+        ``vela``, as `WAYS` has them for the target's kind; by default what the target's file says, or the
+        first.
     options : Options, optional
     listener : Listener, optional
         Is shown the progress.
@@ -80,9 +85,9 @@ def measure_artifact(
     """
     found = load_target(target)
     ways = WAYS.get(found.kind, {})
-    way, _, address = (via or next(iter(ways), "local")).partition(":")
+    way, address = _split(via or _default(found, ways))
     if way not in ways or bool(address) != (way in _ADDRESSED):
-        known = ", ".join(f"{name}:{_ADDRESSED[name]}" if name in _ADDRESSED else name for name in ways)
+        known = ", ".join(_ADDRESSED.get(name, name) for name in ways)
         raise InputError(
             f"--via {via or way}: target {found.name} ({found.kind}) cannot be measured so: "
             f"use {known or 'none yet'}"
@@ -90,23 +95,44 @@ def measure_artifact(
     return ways[way](path, found, address, options or Options(), listener or Silent())
 
 
-def _on_host(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
-    from edgegrow.measure.host import measure_host
+def _split(via: str) -> tuple[str, str]:
+    """Split ``ssh://pi@host:22``, ``adb:SERIAL``, ``serial:PORT`` or ``local`` into way and address."""
+    way, _, address = via.partition(":")
+    return way, address.removeprefix("//") if way == "ssh" else address
 
-    options.allow("local", "threads", "iterations", "seconds")
-    if target.name != "host":
-        raise InputError(f"target {target.name}: it cannot be measured from here yet: use --target host")
-    if path.is_dir():
-        raise InputError(f"artifact {path}: a folder cannot run on the host: name a microcontroller's target")
-    return measure_host(
-        path,
-        target=target.reference,
-        threads=1 if options.threads is None else options.threads,
-        min_iterations=50 if options.iterations is None else options.iterations,
-        min_seconds=1.0 if options.seconds is None else options.seconds,
-        progress=listener.detail,
-        warn=listener.warn,
-    )
+
+def _default(target: Target, ways: Iterable[str]) -> str:
+    """Choose the way that a Linux or Android target's file names; of the others, the first."""
+    if target.kind not in ("linux", "android"):
+        return next(iter(ways), "local")
+    kind, address = target.transport.kind, target.transport.address
+    return kind if address is None else f"{kind}:{address}"
+
+
+def _on_device(way: str) -> Way:
+    """Measure on a device that runs edgegrow's runner."""
+
+    def measure(path: Path, target: Target, address: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.measure.identity import numbers
+        from edgegrow.measure.remote import measure_on
+
+        options.allow(way, "threads", "iterations", "seconds")
+        affinity = target.runtime.affinity
+        with DEVICES[way](target, address) as device:
+            return measure_on(
+                device,
+                path,
+                target=target.reference,
+                cpu_part=target.emulator.part if target.emulator is not None else None,
+                threads=target.runtime.threads if options.threads is None else options.threads,
+                affinity=None if affinity is None else numbers(affinity),
+                min_iterations=50 if options.iterations is None else options.iterations,
+                min_seconds=1.0 if options.seconds is None else options.seconds,
+                progress=listener.detail,
+                warn=listener.warn,
+            )
+
+    return measure
 
 
 def _in_emulator(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
@@ -247,13 +273,13 @@ def _by_vela(path: Path, target: Target, _: str, options: Options, listener: Lis
     return estimate(path, npu, target.reference)
 
 
-Way = Callable[[Path, Target, str, Options, Listener], Profile]
-_ADDRESSED = {"serial": "PORT"}
-"""Ways that are given an address."""
+_ADDRESSED = {"serial": "serial:PORT", "ssh": "ssh://USER@HOST[:PORT]", "adb": "adb:SERIAL"}
+"""Ways that are given an address, as they are written."""
 
 WAYS: dict[str, dict[str, Way]] = {
-    "linux": {"local": _on_host},
+    "linux": {way: _on_device(way) for way in DEVICES},
+    "android": {way: _on_device(way) for way in DEVICES},
     "mcu": {"emulator": _in_emulator, "serial": _over_serial},
     "npu": {"vela": _by_vela},
 }
-"""How targets of a kind can be measured, the default first; the third argument is the address, or empty."""
+"""How targets of a kind can be measured; the third argument is the address, or empty."""

@@ -140,6 +140,9 @@ class Emulator(_Frozen):
     ----------
     name : str
         A program or package.
+    cpu, part : str or None
+        Of a Linux target: the processor as QEMU calls it, and its ``CPU part`` in ``/proc/cpuinfo``, by which
+        runtimes pick their kernels. A device has to have the same part to be taken for the target.
     machine : str or None
         The machine it imitates, or the system configuration that it estimates.
     memory_mode : str or None
@@ -149,16 +152,31 @@ class Emulator(_Frozen):
     """
 
     name: Word
+    cpu: Word | None = None
+    part: Annotated[str, Field(pattern="^0x[0-9a-f]{3}$")] | None = None
     machine: Word | None = None
     memory_mode: Word | None = None
     image: Word | None = None
 
 
 class Transport(_Frozen):
-    """How the device is reached: over which kind of link, at which address; baud rate of a serial line."""
+    """How the device is reached.
+
+    Attributes
+    ----------
+    kind : str
+        Kind of link.
+    address : str or None
+        ``USER@HOST[:PORT]`` for ``ssh``, the device's serial number for ``adb``.
+    python : str or None
+        Path of the Python there that has numpy and the runtime.
+    baud : int or None
+        Of a serial line.
+    """
 
     kind: Literal["local", "container", "emulator", "ssh", "adb", "serial"]
     address: Word | None = None
+    python: Word | None = None
     baud: Count | None = None
 
 

@@ -194,7 +194,7 @@ MISTAKES = {
         lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--compiler", "cc", "-q"],
         "choose zig or gcc",
     ),
-    "a folder on the host": (lambda f, r: ["measure", r], "a folder cannot run on the host"),
+    "a folder on the host": (lambda f, r: ["measure", r], "it is a directory"),
     "a folder that is no package": (lambda f, r: ["measure", r, "--target", "rp2040"], "no model.h"),
     "a missing file for a microcontroller": (
         lambda f, r: ["measure", f / "none.tflite", "--target", "rp2040"],

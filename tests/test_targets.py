@@ -85,6 +85,34 @@ def test_a_microcontroller_says_what_its_figures_hold_for(target):
         assert cost.error >= 0.25
 
 
+ARM = {
+    # Core, MHz, QEMU's name of the core, CPU part in /proc/cpuinfo.
+    "raspberry-pi-2": ("Cortex-A7", 900, "cortex-a7", "0xc07"),
+    "raspberry-pi-zero-2": ("Cortex-A53", 1000, "cortex-a53", "0xd03"),
+    "raspberry-pi-3": ("Cortex-A53", 1200, "cortex-a53", "0xd03"),
+    "raspberry-pi-4": ("Cortex-A72", 1500, "cortex-a72", "0xd08"),
+    "raspberry-pi-5": ("Cortex-A76", 2400, "cortex-a76", "0xd0b"),
+    "pixel-6": ("Cortex-A76", 2253, "cortex-a76", "0xd0b"),
+    "galaxy-a24": ("Cortex-A76", 2200, "cortex-a76", "0xd0b"),
+}
+
+
+@pytest.mark.parametrize("name", ARM)
+def test_an_arm_target_says_which_core_it_is(name):
+    target = load_target(name)
+    core, clock_mhz, cpu, part = ARM[name]
+    assert (target.soc.core, target.soc.clock_hz) == (core, clock_mhz * 1e6)
+    assert (target.emulator.cpu, target.emulator.part) == (cpu, part)
+    assert ("asimddp" in target.soc.isa) == (cpu == "cortex-a76"), "which has the dot product"
+    assert {source.field for source in target.sources} == {"soc.clock_hz"}
+    assert target.kind in ("linux", "android")
+
+
+def test_every_target_has_an_expected_core():
+    named = {target.name for target in list_targets() if target.kind in ("linux", "android")}
+    assert named == {"host", *ARM}
+
+
 def test_host_invents_nothing():
     host = load_target("host")
     assert (host.kind, host.runtime.names, host.runtime.threads) == ("linux", ("litert", "onnxruntime"), 1)

@@ -19,7 +19,7 @@ from edgegrow.errors import InputError
 from edgegrow.measure import runner
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
 from edgegrow.measure.device import Device, DeviceError, Finished
-from edgegrow.measure.expected import MOST_LSB, Expected, expect
+from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
 from edgegrow.measure.identity import describe, identity_of, warnings
 from edgegrow.measure.process import explain_end, explain_refusal
 from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
@@ -126,8 +126,15 @@ def outputs_of(answer: Answer, device: Device) -> bytes | None:
     return outputs
 
 
-def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> str:
-    """Compare the outputs with the simulator's, and say how they compare.
+def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> tuple[str, str | None]:
+    """Compare the outputs with the simulator's.
+
+    Returns
+    -------
+    result : str
+        How they compare, for a measurement's method.
+    doubt : str or None
+        Where they differ by more than `USUAL_LSB`, a warning.
 
     Raises
     ------
@@ -135,18 +142,20 @@ def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> s
         If they differ by more than `MOST_LSB`; the words follow the artifact's name.
     """
     if isinstance(expected, str):
-        return f"outputs not compared with the simulator: {expected}"
+        return f"outputs not compared with the simulator: {expected}", None
     outputs = outputs_of(answer, device)
     if outputs is None:
-        return "outputs not compared with the simulator: they are too large"
+        return "outputs not compared with the simulator: they are too large", None
     deviation = expected.deviation(outputs)
     if deviation > MOST_LSB:
         raise InputError(
             f"its outputs differ from the simulator's by up to {deviation} LSB, {MOST_LSB} are allowed: "
             f"report it to edgegrow, with the file and {answer.runtime} {answer.version}"
         )
+    doubt = f"its outputs differ from the simulator's by {deviation} LSB, more than the usual {USUAL_LSB}"
     how = f"differ from the simulator's by {deviation} LSB at most" if deviation else "equal the simulator's"
-    return f"outputs of {len(expected.inputs)} random inputs {how}"
+    result = f"outputs of {len(expected.inputs)} random inputs {how}"
+    return result, doubt if deviation > USUAL_LSB else None
 
 
 def check_core(answer: Answer, cpu_part: str | None) -> None:
@@ -237,11 +246,11 @@ def measure_on(
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
         check_core(answer, cpu_part)
-        compared = check_outputs(answer, device, expected)
+        compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error
     doubts = (*warnings(answer.before, answer.after, threads), *answer.warnings)
-    for line in doubts:
+    for line in doubts if doubt is None else (*doubts, doubt):
         if warn is not None:
             warn(line)
     method = (

@@ -382,6 +382,14 @@ def processors() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def pin(wanted: list[int]) -> None:
+    """Run on these processors alone."""
+    try:
+        os.sched_setaffinity(0, wanted)
+    except (OSError, ValueError, AttributeError) as error:
+        raise Unusable(f"it cannot run on the processors {wanted}: {processors()} are here") from error
+
+
 def system() -> dict[str, Any]:
     """Tell what does not change: operating system, processor, its clock where it is fixed, the phone."""
     facts: dict[str, list[str]] = {}
@@ -557,7 +565,7 @@ class Holder:
 def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer one request about files in a folder."""
     if request["affinity"] is not None:
-        os.sched_setaffinity(0, request["affinity"])
+        pin(request["affinity"])
     holder = Holder()
     content = (folder / request["artifact"]).read_bytes()
     opened = holder.open(content, request["format"], request["threads"])
@@ -587,7 +595,8 @@ def answer(holder: Holder, request: dict[str, Any], payload: bytes) -> tuple[dic
     if request["do"] == "open":
         return holder.open(payload, request["format"], request["threads"]), b""
     if request["do"] == "run":
-        x = np.frombuffer(payload, holder.opened().input["dtype"]).reshape(request["n"], -1)
+        details = holder.opened().input
+        x = np.frombuffer(payload, details["dtype"]).reshape(request["n"], *details["shape"])
         return {"n": request["n"]}, holder.run(x)
     names = ("min_iterations", "min_seconds", "max_samples", "settle_seconds")
     return holder.measure(holder.random_sample(), **{name: request[name] for name in names}), b""

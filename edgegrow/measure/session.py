@@ -116,7 +116,8 @@ def read_artifact(path: str | Path, threads: int = 1) -> tuple[Artifact, bytes]:
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"artifact {path}: it is a directory: give a .tflite or .onnx file, or name a board")
+        hint = "give a .tflite or .onnx file, or a microcontroller's target"
+        raise InputError(f"artifact {path}: it is a directory: {hint}")
     if path.suffix.lower()[1:] not in runner.RUNTIMES:
         raise InputError(f"artifact {path}: this target runs .tflite and .onnx files")
     if threads < 1:

@@ -120,6 +120,6 @@ def test_a_worker_starts_again_after_a_crash(files):
     open_artifact(files.tflite, worker=worker)
     worker._process.kill()
     worker._process.wait()
-    assert "crashed" in refusal(files.tflite, worker)
+    assert "it was killed" in refusal(files.tflite, worker)
     assert refusal(files.tflite, worker) is None
     worker.close()

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgegrow.errors import InputError
-from edgegrow.measure import worker as program
+from edgegrow.measure import runner as program
 from edgegrow.measure.host import Worker, measure_host, open_artifact, predict
 from edgegrow.measure.protocol import Profile, TargetRef
 
@@ -104,7 +104,7 @@ def test_profile_of_both_formats(profiles, files):
         figures = {m.aggregation: m for m in profile.measurements if m.metric == "latency"}
         values = {name: m.value for name, m in figures.items()}
         assert 0 < values["min"] <= values["median"] <= values["p90"] <= values["p99"]
-        assert 50 <= len(figures["median"].samples) <= program.MAX_SAMPLES
+        assert 50 <= len(figures["median"].samples) <= program.KEYS["max_samples"]
         assert "load average" in figures["median"].method
         assert len(profile.find("load").samples) == 1 + program.REOPENED
         assert profile.find("flash").value == getattr(files, kind).stat().st_size
@@ -210,7 +210,7 @@ def test_worker_that_cannot_start_or_ends():
 def test_missing_runtime_is_named(files, tmp_path):
     """A worker whose runtimes cannot be imported, as on a device that has only the other one."""
     code = f"import sys; sys.modules['onnxruntime'] = None; sys.argv[0] = {program.__file__!r}; "
-    code += f"exec(compile(open({program.__file__!r}).read(), 'worker', 'exec'))"
+    code += f"exec(compile(open({program.__file__!r}).read(), 'runner', 'exec'))"
     worker = Worker([os.sys.executable, "-c", code])
     with pytest.raises(InputError, match="pip install onnxruntime"):
         open_artifact(files.onnx, worker=worker)

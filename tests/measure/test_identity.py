@@ -1,33 +1,38 @@
 import pytest
 
-from edgegrow.measure import identity
+from edgegrow.measure import runner
+from edgegrow.measure.answers import Opened, State, System
 from edgegrow.measure.identity import (
-    State,
     cpu_model,
-    describe_load,
+    describe,
     host_identity,
+    identity_of,
+    numbers,
     ranges,
     warnings,
 )
 
-X86 = (
-    "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t\t: 207\nmodel name\t: Intel(R) N100\ncpu MHz\t: 800\n"
-)
-PI = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n\nModel\t\t: Raspberry Pi 4\n"
-ARM = "processor\t: 0\nBogoMIPS\t: 108.00\nCPU implementer\t: 0x41\nCPU part\t: 0xd08\n"
+TENSOR = {"name": "x", "shape": [1, 2], "dtype": "int8", "scale": None, "zero_point": None}
 
 
 @pytest.mark.parametrize(
-    ("text", "model"),
-    [(X86, "Intel(R) N100"), (PI, "Raspberry Pi 4"), (ARM, "implementer 0x41 part 0xd08")],
+    ("cpuinfo", "model"),
+    [
+        ({"vendor_id": "GenuineIntel", "model name": "Intel(R) N100"}, "Intel(R) N100"),
+        ({"CPU implementer": "0x41", "CPU part": "0xd08", "Model": "Raspberry Pi 4"}, "Raspberry Pi 4"),
+        ({"CPU implementer": "0x41", "CPU part": "0xd05, 0xd0b"}, "implementer 0x41 part 0xd05, 0xd0b"),
+        ({}, None),
+    ],
 )
-def test_cpu_model(text, model):
-    assert cpu_model(text) == model
+def test_cpu_model(cpuinfo, model):
+    assert cpu_model(cpuinfo) == model
 
 
 def test_ranges():
     assert ranges({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
     assert ranges(()) == ""
+    assert numbers("0-2,5,7-8") == (0, 1, 2, 5, 7, 8)
+    assert numbers("3") == (3,)
 
 
 def test_identity_of_this_machine():
@@ -36,63 +41,113 @@ def test_identity_of_this_machine():
     assert found.cpu
     assert found.os
     assert found.affinity
+    assert found.python
+
+
+def test_identity_of_a_phone():
+    opened = Opened(
+        input=TENSOR, output=TENSOR, runtime="litert", version="2.3.0", kernels="XNNPACK", metadata={},
+        python="3.12.1", affinity=(4, 5),
+        system=System(
+            os="Linux 5.10", machine="aarch64", cpuinfo={"CPU part": "0xd05, 0xd0b"}, cpu_count=8,
+            governor="sched_pixel", fixed_hz=None,
+            android={"ro.soc.model": "Tensor", "ro.build.fingerprint": "google/oriole/oriole:13/1"},
+        ),
+    )  # fmt: skip
+    found = identity_of(opened, 2)
+    assert (found.cpu, found.affinity, found.governor) == ("Tensor", "4-5", "sched_pixel")
+    assert found.os == "Linux 5.10 aarch64, google/oriole/oriole:13/1"
+    assert (found.python, found.threads) == ("3.12.1", 2)
 
 
 @pytest.fixture
-def cpufreq(tmp_path, monkeypatch):
-    """Files of a processor's clock, in kHz."""
-    monkeypatch.setattr(identity, "_CPU", tmp_path)
-    folder = tmp_path / f"cpu{min(identity.processors())}" / "cpufreq"
-    folder.mkdir(parents=True)
+def sysfs(tmp_path, monkeypatch):
+    """A tree like Linux's /sys: the clock of a processor, in kHz, thermal zones and cooling devices."""
+    monkeypatch.setattr(runner, "SYS", tmp_path)
 
-    def write(slowest, fastest, current):
-        values = {"scaling_min_freq": slowest, "scaling_max_freq": fastest, "scaling_cur_freq": current}
+    def write(**values):
         for name, value in values.items():
-            (folder / name).write_text(f"{value}\n")
-        (folder / "scaling_governor").write_text("schedutil\n")
+            path = tmp_path / name.replace("CPU", f"devices/system/cpu/cpu{runner.processors()[0]}/cpufreq")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{value}\n")
 
+    write(**{"CPU/scaling_governor": "schedutil"})
     return write
 
 
-def test_only_a_fixed_clock_is_part_of_the_identity(cpufreq):
-    cpufreq(600000, 1500000, 900000)
+def clock(slowest, fastest, current):
+    names = ("scaling_min_freq", "scaling_max_freq", "scaling_cur_freq")
+    return {f"CPU/{name}": value for name, value in zip(names, (slowest, fastest, current), strict=True)}
+
+
+def test_only_a_fixed_clock_is_part_of_the_identity(sysfs):
+    sysfs(**clock(600000, 1500000, 900000))
     found = host_identity(None, None, None, 1)
     assert (found.clock_hz, found.governor) == (None, "schedutil")
-    assert State.now().clock_hz == 9e8
-    cpufreq(1500000, 1500000, 1500000)
+    assert set(runner.state()["frequency_hz"].values()) == {9e8}
+    sysfs(**clock(1500000, 1500000, 1500000))
     assert host_identity(None, None, None, 1).clock_hz == 1.5e9
 
 
+def test_temperature_and_what_holds_the_clock_back(sysfs):
+    assert runner.state()["throttled"] is None
+    zone, cooling = "class/thermal/thermal_zone0", "class/thermal/cooling_device1"
+    firmware = "devices/platform/soc/soc:firmware/get_throttled"
+    sysfs(**{f"{zone}/temp": 61234, f"{zone}/type": "cpu-thermal"})
+    assert runner.state()["temperature_c"] == {"0 cpu-thermal": 61.234}
+    sysfs(**{f"{cooling}/type": "thermal-cpufreq-0", f"{cooling}/cur_state": 0})
+    assert runner.state()["throttled"] is False
+    sysfs(**{f"{cooling}/cur_state": 2})
+    assert runner.state()["throttled"] is True
+    sysfs(**{f"{cooling}/type": "pwm-fan"})
+    assert runner.state()["throttled"] is None
+    sysfs(**{firmware: "50000"})  # it was, since the start
+    assert runner.state()["throttled"] is False
+    sysfs(**{firmware: "50005"})
+    assert runner.state()["throttled"] is True
+
+
+def state(time_s, clock_hz=None, **figures):
+    return State(time_s=time_s, frequency_hz={} if clock_hz is None else {"0": clock_hz}, **figures)
+
+
 def test_a_quiet_machine_gives_no_warning():
-    before = State(time_s=0, load=1.9, busy_s=100, stolen_s=0, clock_hz=1e9)
-    assert warnings(before, State(time_s=2, load=1.9, busy_s=102.1, stolen_s=0.01, clock_hz=0.99e9)) == ()
-    assert warnings(State(time_s=0), State(time_s=1)) == ()
+    before = state(0, 1e9, load=1.9, busy_s=100, stolen_s=0)
+    assert warnings(before, state(2, 0.99e9, load=1.9, busy_s=102.1, stolen_s=0.01)) == ()
+    assert warnings(state(0), state(1)) == ()
 
 
 @pytest.mark.parametrize(
     ("after", "words"),
     [
-        (State(time_s=2, busy_s=104, stolen_s=0), "others used 1.0 processors"),
-        (State(time_s=2, busy_s=102, stolen_s=0.5), "took 25% of a processor"),
-        (State(time_s=2, busy_s=102, stolen_s=0, throttled=1), "slowed down"),
-        (State(time_s=2, busy_s=102, stolen_s=0, clock_hz=8e8), "slowed down"),
+        (state(2, busy_s=104, stolen_s=0), "others used 1.0 processors"),
+        (state(2, busy_s=102, stolen_s=0.5), "took 25% of a processor"),
+        (state(2, busy_s=102, stolen_s=0, throttle_events=1), "slowed down"),
+        (state(2, busy_s=102, stolen_s=0, throttled=True), "slowed down"),
+        (state(2, 8e8, busy_s=102, stolen_s=0), "slowed down"),
     ],
 )
 def test_a_disturbed_machine_gives_one_line(after, words):
-    (line,) = warnings(State(time_s=0, busy_s=100, stolen_s=0, clock_hz=1e9), after)
+    (line,) = warnings(state(0, 1e9, busy_s=100, stolen_s=0), after)
     assert words in line
     assert "\n" not in line
 
 
 def test_load_average_stands_in_elsewhere():
-    (line,) = warnings(State(time_s=0, load=3.0), State(time_s=1, load=3.0))
+    (line,) = warnings(state(0, load=3.0), state(1, load=3.0))
     assert "others used 2.0 processors" in line
-    assert describe_load(State(time_s=0, load=3.0), State(time_s=1, load=2.5)) == (
-        "load average 3.00 before, 2.50 after"
+
+
+def test_states_in_words():
+    before = state(0, 6e8, load=3.0, temperature_c={"0 cpu": 40.0, "1 gpu": 35.5})
+    after = state(1, 1.5e9, load=2.5, temperature_c={"0 cpu": 61.25})
+    assert describe(before, after) == (
+        "load average 3 before, 2.5 after; clock 600 MHz before, 1500 MHz after; "
+        "temperature 40 °C before, 61.25 °C after"
     )
-    assert describe_load(State(time_s=0), State(time_s=1)) == "load average not known"
+    assert describe(state(0), state(1)) == "load average not known; clock not known; temperature not known"
 
 
-def test_state_of_this_machine():
-    state = State.now()
-    assert state.busy_s is None or state.busy_s > 0
+def test_what_this_machine_tells_is_accepted():
+    assert State.model_validate(runner.state()).busy_s != 0
+    assert System.model_validate(runner.system()).cpu_count >= len(runner.processors())

@@ -1,0 +1,263 @@
+"""Measuring on a device, with real runtimes in real processes; and devices that fail in every way."""
+
+import ast
+import json
+import shutil
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgegrow.errors import EdgegrowError, InputError
+from edgegrow.measure import runner
+from edgegrow.measure.answers import Answer
+from edgegrow.measure.device import DeviceError, DeviceTimeout, Finished, LocalDevice
+from edgegrow.measure.expected import expect
+from edgegrow.measure.protocol import TargetRef
+from edgegrow.measure.remote import _read, check_outputs, measure_on, run_on
+
+PI = TargetRef(name="raspberry-pi-4", sha256="0" * 64)
+QUICK = {"min_iterations": 3, "min_seconds": 0, "settle_seconds": 0}
+
+
+def python(code):
+    """A device whose Python does something else than running the runner."""
+    return LocalDevice((sys.executable, "-c", code), "board")
+
+
+def refused(path, device, kind=InputError, **options):
+    with pytest.raises(kind) as caught:
+        measure_on(device, path, target=PI, **{"min_seconds": 0, **options})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 700 + len(str(path))
+    return message
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_a_profile_says_how_the_outputs_compare(files, kind):
+    lines = []
+    device = LocalDevice(name="board")
+    profile = measure_on(
+        device, getattr(files, kind), target=PI, min_seconds=0.05, threads=1, affinity=[runner.processors()[0]],
+        warn=lines.append,
+    )  # fmt: skip
+    latency = profile.find("latency")
+    assert len(latency.samples) >= 50
+    assert latency.identity.affinity == str(runner.processors()[0])
+    assert latency.identity.runtime == {"tflite": "litert", "onnx": "onnxruntime"}[kind]
+    assert "on board" in latency.method
+    assert "the simulator's" in latency.method
+    assert "not compared" not in latency.method
+    assert all(line in latency.method for line in lines if "LSB" not in line)
+    assert profile.target == PI
+
+
+@pytest.mark.parametrize("network", ["files", "signal_files", "vector_files"])
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "int8"])
+def test_outputs_are_the_simulators(request, network, kind, tmp_path, ort_saturates):
+    if kind == "int8" and ort_saturates:
+        pytest.skip("ONNX Runtime saturates products of int8 on this processor")
+    made = request.getfixturevalue(network)
+    path = tmp_path / f"it's a $(name).{getattr(made, kind).suffix}"
+    shutil.copy(getattr(made, kind), path)
+    shutil.copy(made.tflite, path.with_suffix(".tflite"))
+    form = path.suffix[1:]
+    expected = expect(path, form, path.read_bytes())
+    device = LocalDevice()
+    answer = run_on(device, path.read_bytes(), form, QUICK, expected.inputs)
+    result, _ = check_outputs(answer, device, expected)
+    assert "outputs of 4 random inputs" in result
+    assert len(answer.latency_ns) == 3
+    assert len(answer.load_ns) == 1 + runner.REOPENED
+    assert len(answer.warmup_ns) == 5
+
+
+def test_what_cannot_be_simulated_is_said(files, tmp_path):
+    alone = tmp_path / "model.onnx"
+    shutil.copy(files.onnx, alone)
+    reason = "there is no model.tflite beside it"
+    assert reason in measure_on(LocalDevice(), alone, target=PI, min_seconds=0).find("latency").method
+
+
+def test_another_network_beside_it_is_not_taken_for_it(files, vector_files, tmp_path):
+    for source in (files.onnx, vector_files.tflite):
+        shutil.copy(source, tmp_path)
+    assert "another network" in expect(tmp_path / "model.onnx", "onnx", files.onnx.read_bytes())
+
+
+def test_marked_inferences_read_no_clock(files):
+    expected = expect(files.tflite, "tflite", files.tflite.read_bytes())
+    request = {"marks": True, "iterations": 3}
+    answer = run_on(LocalDevice(), files.tflite.read_bytes(), "tflite", request, expected.inputs)
+    assert answer.latency_ns == answer.warmup_ns == answer.load_ns == ()
+    assert "random inputs" in check_outputs(answer, LocalDevice(), expected)[0]
+
+
+# What fails on the device.
+
+
+def test_a_runner_that_hangs(files):
+    message = refused(files.tflite, python("import time; time.sleep(600)"), DeviceTimeout, timeout_s=1)
+    assert "did not end within 1 s" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("print('hello, world')", "no JSON ('hello, world')"),
+        ("print('[' * 100000)", "no JSON"),
+        ("print('{}')", "not a runner's: "),
+        ("print('{\"error\": 3}'); import sys; sys.exit(3)", "not a runner's: error"),
+        ("import os; os.write(1, bytes(range(256)))", "no JSON"),
+        ("print('x' * (1 << 25))", "wrote more than 16,777,216 bytes"),
+        ("import sys; sys.exit('Illegal option -\\x1b[31m')", "exit code 1: Illegal option -?[31m"),
+        ("pass", "no JSON ('')"),
+    ],
+)
+def test_what_is_no_answer(files, code, words):
+    assert words in refused(files.tflite, python(code), DeviceError)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "its runtime crashed (SIGSEGV)"),
+        ("import os; os.kill(os.getpid(), 9)", "too little memory"),
+        ("import os; os._exit(137)", "too little memory"),  # as a shell tells of signal 9
+        ("import os; os._exit(1)", "exit code 1"),
+        ("import os; os._exit(142)", "longer than 60 s to open"),
+    ],
+)
+def test_a_runner_that_ends(files, code, words):
+    assert words in refused(files.tflite, python(code))
+
+
+def test_no_python(files):
+    device = LocalDevice(("/nonexistent/python3",), "board")
+    assert "board: cannot start /nonexistent/python3" in refused(files.tflite, device, DeviceError)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """An environment without numpy and runtimes."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, with_pip=False, symlinks=True)
+    return folder
+
+
+def test_an_environment_without_numpy(files, bare):
+    device = LocalDevice((str(bare / "bin/python"), "-E"), "board")
+    message = refused(files.tflite, device, DeviceError)
+    assert "No module named 'numpy'" in message
+    assert "with numpy, and the artifact's runtime" in message
+
+
+def test_an_environment_without_a_runtime(files, bare):
+    (packages,) = (bare / "lib").glob("python*/site-packages")
+    installed = Path(np.__file__).parents[1]
+    for name in ("numpy", "numpy.libs"):
+        if (installed / name).exists() and not (packages / name).exists():
+            (packages / name).symlink_to(installed / name)
+    device = LocalDevice((str(bare / "bin/python"), "-E"), "board")
+    message = refused(files.tflite, device)
+    assert "its runtime cannot be imported (No module named 'ai_edge_litert'): pip install" in message
+    assert "pip install onnxruntime" in refused(files.onnx, device)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("tflite", "onnx"), ("onnx", "tflite")])
+def test_an_artifact_of_the_other_format(files, tmp_path, kind, other):
+    path = tmp_path / f"model.{kind}"
+    shutil.copy(getattr(files, other), path)
+    assert f"artifact {path} on board: " in refused(path, LocalDevice(name="board"))
+
+
+def test_another_processor_than_the_targets(files):
+    assert "CPU part 0xfff, this" in refused(files.tflite, LocalDevice(), cpu_part="0xfff")
+
+
+def test_processors_that_are_not_there(files):
+    assert "it cannot run on the processors [5000]" in refused(files.tflite, LocalDevice(), affinity=[5000])
+
+
+LIAR = """
+import json, subprocess, sys
+answer = json.loads(subprocess.run([sys.executable, *sys.argv[1:]], stdout=subprocess.PIPE).stdout)
+{change}
+print(json.dumps(answer))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "words"),
+    [
+        ("import base64, hashlib; y = bytes(b ^ 0x55 for b in base64.b64decode(answer['outputs'])); "
+         "answer.update(outputs=base64.b64encode(y).decode(), outputs_sha256=hashlib.sha256(y).hexdigest())",
+         InputError, "16 are allowed"),
+        ("answer['outputs'] = answer['outputs'][4:]", DeviceError, "not those of their hash"),
+        ("answer['outputs'] = '%'", DeviceError, "not those of their hash"),
+        ("import hashlib; answer.update(outputs='', outputs_sha256=hashlib.sha256(b'').hexdigest())",
+         InputError, "another size than the simulator's"),
+        ("answer['latency_ns'] = []", DeviceError, "no timings"),
+        ("answer['latency_ns'] = [1] * 100000", DeviceError, "latency_ns"),
+        ("answer['latency_ns'] = [-1]", DeviceError, "latency_ns"),
+        ("answer['peak_bytes'] = float('nan')", DeviceError, "peak_bytes"),
+        ("answer['schema'] = 2", DeviceError, "schema"),
+        ("answer['surprise'] = 2", DeviceError, "surprise"),
+        ("answer['version'] = 'v' * 500", DeviceError, "version"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_wrong(files, change, kind, words):
+    assert words in refused(files.tflite, python(LIAR.format(change=change)), kind)
+
+
+@pytest.fixture(scope="module")
+def answer_line(files):
+    device, kept = LocalDevice(), []
+    device.run = lambda *args, **kwargs: kept.append(LocalDevice.run(device, *args, **kwargs)) or kept[-1]
+    run_on(device, files.tflite.read_bytes(), "tflite", QUICK)
+    return kept[0].stdout
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_answers(answer_line, data):
+    """Cut short or overwritten anywhere: an answer, or one line."""
+    content = bytearray(answer_line)
+    place = data.draw(st.integers(0, len(content) - 1))
+    new = data.draw(
+        st.one_of(st.binary(max_size=3), st.sampled_from([b"null", b"1e999", b"[]", b"{", b"NaN"]))
+    )
+    content[place : place + data.draw(st.sampled_from([1, 2, 5, len(content)]))] = new
+    device = LocalDevice()
+    try:
+        assert isinstance(
+            _read(device, Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b"")), Answer
+        )
+    except EdgegrowError as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 1000
+
+
+# What the file is that is copied to devices.
+
+
+def test_the_runner_needs_nothing_but_numpy_and_python_3_9():
+    source = Path(runner.__file__).read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 9))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").split(".")[0])
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+
+
+def test_the_answer_is_one_line_of_json(answer_line):
+    assert answer_line.count(b"\n") == 1
+    assert json.loads(answer_line)["schema"] == 1
