@@ -13,9 +13,16 @@ from edgegrow.measure.arm.cores import Core
 from edgegrow.measure.arm.counter import counter_name, prepare_counter
 from edgegrow.measure.arm.counts import Counts, read_counts
 from edgegrow.measure.arm.sysroot import Sysroot, installation_folder, prepare_sysroot, sysroot_in
+from edgegrow.measure.container import ContainerDevice
 from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice
 from edgegrow.measure.remote import Say
 from edgegrow.measure.runner import MARK_SYSCALL
+
+IMAGE = "edgegrow-cortex-a"
+"""The image that has the emulator, as the Dockerfile calls it."""
+
+IMAGE_FOLDER = "/opt/edgegrow/arm"
+"""Where it is prepared in the image."""
 
 _ANSWER_SECONDS = 60.0
 
@@ -100,6 +107,24 @@ def open_emulator(core: Core, say: Say) -> QemuDevice:
     prepare_sysroot(core.architecture, say)
     prepare_counter()
     return open_installed(LocalDevice(name="emulator"), core, str(installation_folder()))
+
+
+def open_container(core: Core, image: str) -> QemuDevice:
+    """Open a core's emulator in a container of an image that ``docker/cortex-a.Dockerfile`` has made.
+
+    Raises
+    ------
+    InputError
+        If there is no container engine.
+    DeviceError
+        If the image is not there, or is another edgegrow's.
+    """
+    host = ContainerDevice(image)
+    try:
+        return open_installed(host, core, IMAGE_FOLDER)
+    except BaseException:
+        host.close()
+        raise
 
 
 def open_installed(host: Device, core: Core, folder: str) -> QemuDevice:

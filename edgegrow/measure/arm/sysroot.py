@@ -153,7 +153,8 @@ class Sysroot:
         qemu : str, optional
             The emulator's program; by default it is found by its name.
         """
-        program, modules = f"{self.folder}/root{_PYTHON}", _MODULES
+        program = f"{self.folder}/root{_PYTHON}"
+        modules: tuple[str, ...] = _MODULES
         named: tuple[str, ...] = ("-0", _PYTHON)
         if self.recipe.architecture == "armv7":  # QEMU 7.2 does not redirect statx, which 32-bit systems use
             modules, named = tuple(f"{self.folder}{place}" for place in ("/site", f"/root{_MODULES[1]}")), ()
