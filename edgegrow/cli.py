@@ -167,7 +167,8 @@ def measure(
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file, or the folder of a C package.")],
     target: TargetOption = "host",
     via: Annotated[
-        str | None, typer.Option(help="local, emulator, serial:PORT or vela; by default what the target has.")
+        str | None,
+        typer.Option(help="local, ssh://USER@HOST, adb:SERIAL, container, emulator, serial:PORT, vela."),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads the runtime may use.", max=256)] = None,
     iterations: Annotated[

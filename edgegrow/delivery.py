@@ -54,7 +54,9 @@ class Delivery:
 
 def formats_of(target: Target) -> tuple[str, ...]:
     """Name the artifacts of a run for a target; the first is the one that its budget holds for."""
-    return ("c", "tflite") if target.kind == "mcu" else ("tflite", "onnx")
+    if target.kind == "mcu":
+        return "c", "tflite"
+    return ("tflite", "onnx") if "onnxruntime" in target.runtime.names else ("tflite",)
 
 
 def parse_formats(text: str) -> list[str]:

@@ -54,7 +54,7 @@ class Options:
 
 def measure_artifact(
     path: Path,
-    target: str = "host",
+    target: str | Target = "host",
     via: str | None = None,
     options: Options | None = None,
     listener: Listener | None = None,
@@ -66,8 +66,8 @@ def measure_artifact(
     path : Path
         A ``.tflite`` or ``.onnx`` file for a Linux or Android target; a ``.tflite`` file or a C package, the
         folder that ``export --format c`` writes, for a microcontroller; a ``.tflite`` file for an NPU.
-    target : str
-        Name or file of a target.
+    target : str or Target
+        A target, or the name or file of one.
     via : str, optional
         ``local``, ``ssh://USER@HOST[:PORT]``, ``adb:SERIAL``, ``container``, ``emulator``, ``serial:PORT`` or
         ``vela``, as `WAYS` has them for the target's kind; by default what the target's file says, or the
@@ -83,16 +83,38 @@ def measure_artifact(
         a serial line fails midway it is a `edgegrow.measure.serial.SerialInterrupted`, whose ``profile`` has
         what was measured until then.
     """
-    found = load_target(target)
-    ways = WAYS.get(found.kind, {})
+    found = target if isinstance(target, Target) else load_target(target)
+    way, address = choose_way(found, via)
+    return WAYS[found.kind][way](path, found, address, options or Options(), listener or Silent())
+
+
+def choose_way(found: Target, via: str | None = None) -> tuple[str, str]:
+    """Choose the way to measure a target.
+
+    Parameters
+    ----------
+    found : Target
+    via : str, optional
+        As `measure_artifact` takes it.
+
+    Returns
+    -------
+    way, address : str
+        A key of `WAYS`, and the address; empty for a way that has none.
+
+    Raises
+    ------
+    InputError
+        If the target cannot be measured so.
+    """
+    ways = WAYS[found.kind]
     way, address = _split(via or _default(found, ways))
     if way not in ways or bool(address) != (way in _ADDRESSED):
         known = ", ".join(_ADDRESSED.get(name, name) for name in ways)
         raise InputError(
-            f"--via {via or way}: target {found.name} ({found.kind}) cannot be measured so: "
-            f"use {known or 'none yet'}"
+            f"--via {via or way}: target {found.name} ({found.kind}) cannot be measured so: use {known}"
         )
-    return ways[way](path, found, address, options or Options(), listener or Silent())
+    return way, address
 
 
 def _split(via: str) -> tuple[str, str]:
@@ -104,7 +126,7 @@ def _split(via: str) -> tuple[str, str]:
 def _default(target: Target, ways: Iterable[str]) -> str:
     """Choose the way that a Linux or Android target's file names; of the others, the first."""
     if target.kind not in ("linux", "android"):
-        return next(iter(ways), "local")
+        return next(iter(ways))
     kind, address = target.transport.kind, target.transport.address
     return kind if address is None else f"{kind}:{address}"
 

@@ -15,11 +15,13 @@ from edgegrow.data.dataset import Dataset, Split
 from edgegrow.delivery import Delivery
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.simulate import simulate
+from edgegrow.devices import DEVICES
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener
-from edgegrow.measure.host import measure_host, open_artifact, predict
 from edgegrow.measure.mcu.prediction import check_selftest, emulate_on
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
+from edgegrow.measure.session import open_artifact, predict
+from edgegrow.measuring import Options, choose_way, measure_artifact
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
 from edgegrow.working_memory import memory_figures
@@ -41,13 +43,13 @@ def profile_delivery(
 ) -> dict[str, Profile]:
     """Measure a delivery's artifacts on the target, and count what needs no clock.
 
-    The whole test split goes through the float network, the simulator and each runtime of a host; a
-    microcontroller is emulated with some of it.
+    The whole test split goes through the float network, the simulator and, on this machine, each runtime of a
+    Linux or Android target; a microcontroller is emulated with some of it.
 
     Returns
     -------
     dict
-        ``{format: profile}``: of a host's ``.tflite`` and ``.onnx``, or of a microcontroller's C package.
+        ``{format: profile}``: of ``.tflite`` and ``.onnx``, or of a microcontroller's C package.
 
     Raises
     ------
@@ -96,16 +98,11 @@ def _profile_file(
     counted: tuple[Measurement, ...],
     listener: Listener,
 ) -> Profile:
-    """Measure a file on the host; the whole test split goes through its runtime."""
+    """Measure a file on its target; the whole test split goes through its runtime on this machine."""
     listener.say(f"measuring {path.name}")
-    profile = measure_host(
-        path,
-        target=target.reference,
-        threads=target.runtime.threads,
-        min_iterations=settings.iterations,
-        min_seconds=settings.seconds,
-        warn=listener.warn,
-    )
+    timed = choose_way(target)[0] in DEVICES
+    options = Options(iterations=settings.iterations, seconds=settings.seconds) if timed else Options()
+    profile = measure_artifact(path, target, options=options, listener=listener)
     with open_artifact(path, target.runtime.threads) as session:
         reached = Measurement(
             metric="accuracy",
@@ -113,7 +110,7 @@ def _profile_file(
             unit="fraction",
             evidence="measured",
             identity=session.identity,
-            method=f"{len(data.test)} test samples",
+            method=f"{len(data.test)} test samples, on the machine that edgegrow runs on",
         )
     merged = (reached, *counted, *profile.measurements)
     return profile.model_copy(update={"measurements": merged})

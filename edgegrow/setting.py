@@ -29,6 +29,7 @@ from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
 from edgegrow.journal import Journal
 from edgegrow.listener import Listener
+from edgegrow.measuring import choose_way
 from edgegrow.nets import load_net
 from edgegrow.pricing import board_costs, host_costs
 from edgegrow.profiling import profile_delivery
@@ -254,9 +255,10 @@ def _limits(config: RunConfig, target: Target) -> dict[str, float]:
     if target.kind == "mcu":
         check_predictable(limits, target.board())
         return _with_memory(limits, target)
-    if target.name != "host":
-        raise InputError(f"target {target.name}: networks cannot be grown for it yet: use host or an mcu")
-    check_predicted(limits, target.name)
+    if target.kind == "npu":
+        raise InputError(f"target {target.name}: networks cannot be grown for it yet: use another kind")
+    choose_way(target)  # better now than at the end
+    check_predicted(limits, target.name, timed=target.name == "host")
     return limits
 
 

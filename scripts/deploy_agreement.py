@@ -26,8 +26,8 @@ from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.deploy.graph import Weighted
 from edgegrow.deploy.simulate import simulate
-from edgegrow.measure.host import open_artifact, predict
 from edgegrow.measure.identity import host_identity
+from edgegrow.measure.session import open_artifact, predict
 
 BUDGETS = {"mlp": "26.1k", "conv1d": "36k", "dscnn": "309k", "mobilenet": "173.5k", "resnet8": "9.35M"}
 """MACs: what each network takes at its default widths on 28x28 images."""

@@ -127,6 +127,7 @@ def test_the_boards_memory_is_a_limit_too(run_cli, tmp_path):
         ("nucleo-l4r5zi", "flash=2kB", "budget flash_bytes: impossible"),
         ("nucleo-l4r5zi", "ram=100", "budget ram_bytes: impossible"),
         ("host", "energy=1mJ", "no cost model for it"),
+        ("raspberry-pi-4", "latency=1ms", "no cost model for it"),
     ],
 )
 def test_impossible_budgets_end_before_training(target, budget, message, run_cli, tmp_path):

@@ -172,7 +172,19 @@ MISTAKES = {
     "no network": (network("def net(shape, classes):\n    return 5\n"), "returned int"),
     "the host in an emulator": (
         lambda f, r: ["measure", r / "model.tflite", "--via", "emulator"],
-        "target host (linux) cannot be measured so: use local",
+        "target host (linux) cannot be measured so: use",
+    ),
+    "a device that is not the target": (
+        lambda f, r: ["measure", r / "model.tflite", "--target", "raspberry-pi-2", "--via", "local", "-q"],
+        "the target's processor has CPU part 0xc07",
+    ),
+    "a serial line to a Linux board": (
+        lambda f, r: ["measure", r / "model.tflite", "--target", "raspberry-pi-4", "--via", "serial:/dev/x"],
+        "raspberry-pi-4 (linux) cannot be measured so: use",
+    ),
+    "an address of this machine": (
+        lambda f, r: ["measure", r / "model.tflite", "--via", "local:here"],
+        "target host (linux) cannot be measured so: use",
     ),
     "a way that is none": (
         lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--via", "telepathy"],

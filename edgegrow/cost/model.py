@@ -19,7 +19,7 @@ TIMED = ("latency_ms",)
 """Metrics that can be predicted for a host, from a calibration."""
 
 
-def check_predicted(metrics: Iterable[str], target: str) -> None:
+def check_predicted(metrics: Iterable[str], target: str, timed: bool) -> None:
     """Refuse metrics that growth cannot be bounded by.
 
     Parameters
@@ -28,15 +28,18 @@ def check_predicted(metrics: Iterable[str], target: str) -> None:
         Keys of a budget's ``limits``.
     target : str
         Name of the target, for the error's line.
+    timed : bool
+        Whether it has a calibration of `TIMED`.
 
     Raises
     ------
     InputError
         If a metric cannot be predicted for the target.
     """
+    there = (*PREDICTED, *TIMED) if timed else PREDICTED
     for metric in metrics:
-        if metric not in (*PREDICTED, *TIMED):
-            known = ", ".join(name.rpartition("_")[0] or name for name in (*PREDICTED, *TIMED))
+        if metric not in there:
+            known = ", ".join(name.rpartition("_")[0] or name for name in there)
             raise InputError(
                 f"budget {metric}: target '{target}' has no cost model for it: "
                 f"growth is bounded by {known} there; measure the artifact for the rest"

@@ -6,7 +6,8 @@ import onnx
 import pytest
 
 from edgegrow.errors import InputError
-from edgegrow.measure.host import Worker, open_artifact
+from edgegrow.measure.process import Worker
+from edgegrow.measure.session import open_artifact
 
 MUTANTS = 150  # of each format
 

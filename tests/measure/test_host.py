@@ -9,8 +9,11 @@ from onnx import TensorProto, helper
 
 from edgegrow.errors import InputError
 from edgegrow.measure import runner as program
-from edgegrow.measure.host import Worker, measure_host, open_artifact, predict
+from edgegrow.measure.device import LocalDevice
+from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Profile, TargetRef
+from edgegrow.measure.remote import measure_on
+from edgegrow.measure.session import open_artifact, predict
 
 HOST = TargetRef(name="host", sha256="0" * 64)
 
@@ -24,7 +27,9 @@ def profiles(files):
         "progress": lines.progress.append,
         "warn": lines.warn.append,
     }
-    return {kind: measure_host(getattr(files, kind), **options) for kind in ("tflite", "onnx")}, lines
+    return {
+        kind: measure_on(LocalDevice(), getattr(files, kind), **options) for kind in ("tflite", "onnx")
+    }, lines
 
 
 def write_onnx_model(path, nodes, inputs, outputs):
@@ -170,7 +175,7 @@ def test_float_artifact(tmp_path):
     with open_artifact(path) as session:
         x = np.float32([[1, -2, 3, -4], [0, 1, 2, 3]])
         np.testing.assert_array_equal(predict(session, x), np.maximum(x, 0))
-    assert measure_host(path, target=HOST, min_seconds=0).find("latency").value > 0
+    assert measure_on(LocalDevice(), path, target=HOST, min_seconds=0).find("latency").value > 0
 
 
 def test_integer_artifact_without_scales(tmp_path):
@@ -185,7 +190,7 @@ def test_wrong_options(files):
         open_artifact(files.tflite, 0)
     for wrong in ({"min_iterations": 0}, {"min_seconds": -1}, {"min_seconds": float("nan")}):
         with pytest.raises(InputError, match="it takes"):
-            measure_host(files.tflite, target=HOST, **wrong)
+            measure_on(LocalDevice(), files.tflite, target=HOST, **wrong)
 
 
 def test_a_worker_holds_one_artifact(files):
