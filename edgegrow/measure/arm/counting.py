@@ -14,12 +14,12 @@ from edgegrow.measure.device import DeviceError
 from edgegrow.measure.expected import expect
 from edgegrow.measure.protocol import Identity, Measurement, Profile, TargetRef, Unavailable
 from edgegrow.measure.remote import Say, check_outputs, run_on
-from edgegrow.measure.runner import RUNTIMES, SETTLING
+from edgegrow.measure.runner import RESETTLING, RUNTIMES, SETTLING
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
-INFERENCES = 6
-"""Inferences that are counted: LiteRT's are all the same, ONNX Runtime's differ by 0.1 % or so."""
+INFERENCES = 11
+"""Inferences that are counted: LiteRT's are all the same, ONNX Runtime's differ by some hundred instructions."""
 
 _NO_LATENCY = (
     "instructions are no cycles, and the time that the emulator takes tells nothing of the device's: measure "
@@ -108,8 +108,8 @@ def count_on(
         raise InputError(f"artifact {path} on an emulated {device.core.name}: {error}") from error
     if doubt is not None and warn is not None:
         warn(doubt)
-    counts = device.counts[SETTLING:]
-    if len(counts) != iterations:
+    counts = device.counts[SETTLING - 1 :: RESETTLING]
+    if len(device.counts) != SETTLING + (iterations - 1) * RESETTLING:
         raise DeviceError(f"{device.name}: it counted {len(counts)} of {iterations} inferences: try again")
     counted = tuple(count_measurements(counts, _identity(answer, device, threads), compared))
     reason = "it is the emulator's, not the device's"

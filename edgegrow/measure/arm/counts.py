@@ -20,7 +20,7 @@ KINDS = ("integer", "multiply", "load", "store", "branch", "float", "simd", "oth
 _MOST_LINES = 10_000
 _METHOD = (
     "counted in QEMU by a plugin when their block is entered, of one inference between two marks: the call "
-    "from Python is part of it, {n} inferences of one input"
+    "from Python is part of it; {n} inferences of one input, each after a load of the artifact"
 )
 _LANES = (
     "products that instructions add to something: lanes of multiply-accumulates and dot products, those of "

@@ -31,8 +31,8 @@ TOOLS = {"qemu-aarch64": "qemu-user", "qemu-arm": "qemu-user", "mmdebstrap": "mm
 TOOL_SECONDS = 1800.0
 """Time that one of them may take: the slowest one downloads."""
 
-_PYTHON = "/usr/bin/python3"
-_MODULES = ("/site", "/usr/lib/python3/dist-packages")
+_PYTHON = "usr/bin/python3"
+_MODULES: tuple[str, ...] = ("/site", "/usr/lib/python3/dist-packages")
 # Paths as emulated programs see them: the same wherever a sysroot lies, so that counts are the same.
 
 _LINKED = ("bin", "etc", "lib", "sbin", "usr")
@@ -79,13 +79,13 @@ class Recipe:
 
     @property
     def repeatable(self) -> tuple[str, ...]:
-        """Options by which its programs have the same addresses and random numbers each time.
+        """Options by which its programs meet the same kernel, addresses and random numbers each time.
 
         Python looks things up by their addresses, and counts vary with them. Programs of 64 bits get 64 GiB
         of addresses that are reserved, not used; those of 32 bits have theirs reserved anyhow.
         """
         reserved = ("-R", "0x1000000000") if self.architecture == "aarch64" else ()
-        return ("-seed", "1", *reserved)
+        return ("-r", "6.1.0", "-seed", "1", *reserved)
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -153,15 +153,17 @@ class Sysroot:
         qemu : str, optional
             The emulator's program; by default it is found by its name.
         """
-        program = f"{self.folder}/root{_PYTHON}"
-        modules: tuple[str, ...] = _MODULES
-        named: tuple[str, ...] = ("-0", _PYTHON)
+        view = f"{self.folder}/views/{core.name}"
+        program, modules = _PYTHON, _MODULES
         if self.recipe.architecture == "armv7":  # QEMU 7.2 does not redirect statx, which 32-bit systems use
-            modules, named = tuple(f"{self.folder}{place}" for place in ("/site", f"/root{_MODULES[1]}")), ()
+            program = f"{view}/{_PYTHON}"
+            modules = tuple(f"{view}{place}" for place in _MODULES)
         return (
-            *("env", "-i", "LANG=C.UTF-8", "PYTHONHASHSEED=0", f"PYTHONPATH={':'.join(modules)}"),
-            *(qemu or shutil.which(self.recipe.qemu) or self.recipe.qemu, "-cpu", core.cpu, *named),
-            *("-L", f"{self.folder}/views/{core.name}", *self.recipe.repeatable, *options),
+            # A thread of OpenBLAS would use memory while Python does, in any order.
+            *("env", "-i", "-C", view, "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "PYTHONHASHSEED=0"),
+            f"PYTHONPATH={':'.join(modules)}",
+            *(qemu or shutil.which(self.recipe.qemu) or self.recipe.qemu, "-cpu", core.cpu, "-L", view),
+            *("-0", f"/{program}" if program == _PYTHON else program, *self.recipe.repeatable, *options),
             *(program, "-S", "-s"),
         )
 
