@@ -25,7 +25,7 @@ def run(tmp_path_factory):
     (folder / "board.toml").write_text(BOARD.format(runtimes='"litert"'))
     values = {"data.name": "digits", "net.name": "mlp", "target": str(folder / "board.toml"),
               "train.epochs": 1.0, "budget": {"macs": 2000.0}}  # fmt: skip
-    settings = ("grow.steps=1", "grow.samples=32", "measure.iterations=50", "measure.seconds=0")
+    settings = ("grow.steps=1", "grow.samples=32")
     return api.grow(resolve_config(values=values, settings=settings), folder / "run")
 
 
