@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from edgegrow.errors import InputError
 from edgegrow.measure import runner
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
-from edgegrow.measure.device import Device, DeviceError, Finished
+from edgegrow.measure.device import Device, DeviceError, Finished, last_line
 from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
 from edgegrow.measure.identity import describe, identity_of, warnings
 from edgegrow.measure.meters.energy import measure_energy
@@ -87,7 +87,7 @@ def _read(device: Device, finished: Finished) -> Answer:
     """Check what a runner has printed."""
     code = finished.exit_code
     if code not in (0, _REFUSED):
-        said = _last_line(finished.stderr)
+        said = last_line(finished.stderr)
         if code > 0 and said:
             raise DeviceError(
                 f"{device.name}: {' '.join(device.python)} ended with exit code {code}: {said}: "
@@ -101,14 +101,8 @@ def _read(device: Device, finished: Finished) -> Answer:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]["type"]
         what = "no JSON" if problem == "json_invalid" else f"not a runner's: {explain(error)}"
-        shown = _last_line(finished.stdout[:2000])[:60]
+        shown = last_line(finished.stdout[:2000])[:60]
         raise DeviceError(f"{device.name}: its answer is {what} ({shown!r}): measure again") from error
-
-
-def _last_line(text: bytes) -> str:
-    """Return the last line that says something, in printable characters."""
-    lines = text[-2000:].decode(errors="replace").strip().splitlines() or [""]
-    return "".join(c if c.isprintable() else "?" for c in lines[-1].strip())[:200]
 
 
 def outputs_of(answer: Answer, device: Device) -> bytes | None:
