@@ -64,7 +64,7 @@ MARK_SYSCALL = 60000
 """A system call that no Linux has; its argument is 1 where an inference begins and 0 where it ends."""
 
 SETTLING = 17
-"""Inferences that are marked before the first one counts, which is the last: Python makes what repeats faster."""
+"""Inferences that are marked before the first one counts, the last: Python makes what repeats faster."""
 
 RESETTLING = 2
 """The same for every further load: Python is settled, a runtime plans its memory at the first inference."""

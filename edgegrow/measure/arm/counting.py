@@ -19,7 +19,7 @@ from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
 INFERENCES = 11
-"""Inferences that are counted: LiteRT's are all the same, ONNX Runtime's differ by some hundred instructions."""
+"""Inferences that are counted: LiteRT's are all alike, ONNX Runtime's differ by some hundred instructions."""
 
 _NO_LATENCY = (
     "instructions are no cycles, and the time that the emulator takes tells nothing of the device's: measure "
