@@ -179,8 +179,7 @@ def measure(
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
     meter: Annotated[
-        str | None,
-        typer.Option(help="Of energy: constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope, android."),
+        str | None, typer.Option(help="constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope[:ID] or android.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     other: Annotated[

@@ -1,7 +1,6 @@
 """Meters that are files of a kernel: recorded trees, damaged ones, and files that really change."""
 
 import os
-import threading
 import time
 
 import numpy as np
@@ -237,32 +236,21 @@ def test_the_constant_meter_is_a_prediction(files):
 
 
 def test_a_counter_that_really_counts(files, tmp_path):
-    folder = plant(tmp_path, {"hwmon0": {"name": "meter", "energy1_input": "0"}}) / "hwmon0"
-    ended, start = threading.Event(), time.monotonic()
-
-    def count():
-        while not ended.wait(0.002):
-            (folder / "new").write_text(f"{int((time.monotonic() - start) * 2e6)}\n")
-            (folder / "new").replace(folder / "energy1_input")
-
-    thread = threading.Thread(target=count)
-    thread.start()
+    folder = plant(tmp_path, {"hwmon0": {"name": "meter", "energy1_input": "5"}}) / "hwmon0"
     meter = PolledMeter("hwmon", files, lambda f: find_hwmon(f, str(folder)))
-    try:
-        meter.setup()
-        for _ in range(2):  # a second recording knows nothing of the first
-            meter.reset()
-            meter.start()
-            time.sleep(0.6)
-            meter.stop()
-            readings = meter.get_data()
-            seconds = readings.time_s[-1] - readings.time_s[0]
-            assert 0.5 < seconds < 5
-            assert readings.energy_j[-1] == pytest.approx(2 * seconds, rel=0.1)
-    finally:
-        ended.set()
-        thread.join()
-        meter.close()
+    meter.setup()
+    for start, end in ((10_000, 2_510_000), (3_000_000, 3_000_001)):  # the second knows nothing of the first
+        (folder / "energy1_input").write_text(f"{start}\n")
+        meter.reset()
+        meter.start()
+        time.sleep(0.1)
+        (folder / "new").write_text(f"{end}\n")
+        (folder / "new").replace(folder / "energy1_input")
+        meter.stop()
+        readings = meter.get_data()
+        assert readings.energy_j[-1] == pytest.approx((end - start) / 1e6)
+        assert readings.time_s[-1] - readings.time_s[0] >= 0.09
+    meter.close()
 
 
 def test_a_file_that_vanishes_is_told_when_the_recording_ends(files, tmp_path):

