@@ -187,7 +187,9 @@ def measure(
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also show every operator.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show every operator, or kind of instructions.")
+    ] = False,
 ) -> None:
     """Measure an artifact on a target."""
     from edgegrow.gate import read_profile
@@ -235,13 +237,19 @@ def report(
 def doctor(
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only what is not in order.")] = False,
+    repair: Annotated[
+        str | None, typer.Option("--fix", help="Prepare it first: emulator, for Linux and Android targets.")
+    ] = None,
 ) -> None:
     """Tell what is installed, what is missing, and how to get it."""
     from dataclasses import asdict
 
-    from edgegrow.doctor import diagnose
+    from edgegrow.doctor import diagnose, fix
     from edgegrow.report.terminal import doctor_table
 
+    if repair is not None:
+        with _listening(quiet, verbose=False) as listener:
+            fix(repair, listener)
     checks = [check for check in diagnose() if not quiet or check.status != "ok"]
     if as_json:
         print_json([asdict(check) for check in checks])

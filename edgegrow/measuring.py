@@ -202,6 +202,25 @@ def _on_device(way: str) -> Way:
     return measure
 
 
+def _counted(contained: bool) -> Way:
+    """Count on an emulated core, on this machine or in a container."""
+
+    def measure(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.emulating import count_artifact
+
+        options.allow("container" if contained else "emulator", "threads", "iterations")
+        return count_artifact(
+            path,
+            target,
+            listener,
+            contained=contained,
+            threads=options.threads,
+            iterations=options.iterations,
+        )
+
+    return measure
+
+
 def _in_emulator(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
     options.allow("emulator", "compiler", "emulator")
     board = target.board()
@@ -339,9 +358,15 @@ def _by_vela(path: Path, target: Target, _: str, options: Options, listener: Lis
 _ADDRESSED = {"serial": "serial:PORT", "ssh": "ssh://USER@HOST[:PORT]", "adb": "adb:SERIAL"}
 """Ways that are given an address, as they are written."""
 
+_DEVICE_WAYS: dict[str, Way] = {
+    **{way: _on_device(way) for way in DEVICES},
+    "emulator": _counted(contained=False),
+    "container": _counted(contained=True),
+}
+
 WAYS: dict[str, dict[str, Way]] = {
-    "linux": {way: _on_device(way) for way in DEVICES},
-    "android": {way: _on_device(way) for way in DEVICES},
+    "linux": _DEVICE_WAYS,
+    "android": _DEVICE_WAYS,
     "mcu": {"emulator": _in_emulator, "serial": _over_serial},
     "npu": {"vela": _by_vela},
 }

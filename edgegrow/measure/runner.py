@@ -64,10 +64,10 @@ MARK_SYSCALL = 60000
 """A system call that no Linux has; its argument is 1 where an inference begins and 0 where it ends."""
 
 SETTLING = 17
-"""Inferences that are marked before the first one counts, the last: Python makes what repeats faster."""
+"""Inferences after the first load, the last of which counts: Python makes what repeats faster."""
 
 RESETTLING = 2
-"""The same for every further load: Python is settled, a runtime plans its memory at the first inference."""
+"""Inferences after each further load, the last of which counts: a runtime plans its memory at the first."""
 
 MAX_OUTPUT_BYTES = 1 << 20
 """Outputs that are part of the answer; of larger ones it has the digest alone."""

@@ -381,9 +381,9 @@ def test_the_command_line_measures_a_board(kind, built, files, board, run_cli, t
 def test_the_command_line_keeps_what_was_measured_before_a_line_was_cut(built, board, run_cli, tmp_path):
     qemu, port = board()
     out = tmp_path / "profile.json"
-    killer = threading.Timer(6.0, qemu.stop)
+    killer = threading.Timer(12.0, qemu.stop)  # five windows take 15 s, a busy machine some to begin
     killer.start()
-    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "1", "--out", out]
+    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "3", "--out", out]
     code, _, error = run_cli("measure", built[0], *options, "-q")
     killer.join()
     assert code == 2

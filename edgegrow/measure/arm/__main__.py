@@ -4,7 +4,8 @@ import sys
 
 from edgegrow.errors import EdgegrowError
 from edgegrow.measure.arm.counter import prepare_counter
-from edgegrow.measure.arm.sysroot import RECIPES, prepare_sysroot
+from edgegrow.measure.arm.preparing import prepare_sysroot
+from edgegrow.measure.arm.sysroot import RECIPES
 
 if __name__ == "__main__":
     try:

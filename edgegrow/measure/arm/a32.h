@@ -18,10 +18,10 @@ static struct decoded neon_decode(uint32_t w)
     if (size == 3 || bits(w, 4, 4))
         return is(SIMD);
     if (!whole) /* of two lengths */
-        return opcode >> 2 == 2 ? lanes(SIMD, elements(0, size)) : is(SIMD); /* VMLAL, VMLSL, VQDMLAL, VQDMLSL */
-    if (opcode >= 8)
+        return opcode >> 2 == 2 || opcode == 12 ? lanes(SIMD, elements(0, size)) : is(SIMD); /* VMLAL, VMULL, ... */
+    if (opcode >= 8 && opcode != 10)
         return is(SIMD);
-    return lanes(SIMD, elements(opcode & 2 ? 0 : u, size)); /* by a scalar: VMLA, VMLS and the long ones */
+    return lanes(SIMD, elements(opcode & 2 ? 0 : u, size)); /* by a scalar: VMLA, VMLS, the long ones and VMULL */
 }
 
 /* Coprocessors: floats and transfers from and to vectors; the same bits in A32 and T32. */

@@ -71,8 +71,8 @@ static struct decoded a64_by_element(uint32_t w, uint32_t whole, uint32_t u)
         return lanes(SIMD, elements(whole, size)); /* MLA, MLS */
     if ((opcode & 3) == 0 && size == 2 && (opcode >> 3) == u)
         return lanes(SIMD, elements(whole, 2)); /* FMLAL, FMLSL */
-    if ((opcode & 0xb) == 2 || ((opcode & 0xb) == 3 && !u))
-        return lanes(SIMD, elements(0, size)); /* SMLAL, SMLSL, UMLAL, UMLSL, SQDMLAL, SQDMLSL */
+    if ((opcode & 0xb) == 2 || ((opcode & 0xb) == 3 && !u) || opcode == 10)
+        return lanes(SIMD, elements(0, size)); /* SMLAL, SMLSL, UMLAL, UMLSL, SQDMLAL, SQDMLSL, SMULL, UMULL */
     if ((opcode == 14 && size == 2) || (opcode == 15 && (size == 0 || size == 2) && !u))
         return lanes(SIMD, elements(whole, 0)); /* SDOT, UDOT, SUDOT, USDOT */
     if (opcode == 15 && size == 1 && !u)
@@ -94,8 +94,9 @@ static struct decoded a64_float_simd(uint32_t w)
     if (op == 0x0e) {
         if (bits(w, 21, 21) && bits(w, 10, 10))
             return a64_three_same(w, whole, u);
-        if (bits(w, 21, 21) && bits(w, 11, 10) == 0) /* the result is twice as wide */
-            return (bits(w, 15, 15) && !bits(w, 14, 14)) ? lanes(SIMD, elements(0, bits(w, 23, 22))) : is(SIMD);
+        if (bits(w, 21, 21) && bits(w, 11, 10) == 0) /* the result is twice as wide: SMLAL, SQDMLAL, SMULL, ... */
+            return bits(w, 15, 14) == 2 || bits(w, 15, 12) == 12 ? lanes(SIMD, elements(0, bits(w, 23, 22)))
+                                                                  : is(SIMD);
         if (bits(w, 21, 21) == 0 && bits(w, 15, 15) && bits(w, 10, 10))
             return a64_three_extra(w, whole);
         if (bits(w, 22, 21) == 2 && bits(w, 15, 11) == 1 && !u)

@@ -8,7 +8,7 @@ enum kind { INTEGER, MULTIPLY, LOAD, STORE, BRANCH, FLOAT, SIMD, OTHER, KINDS };
 
 struct decoded {
     enum kind kind;
-    uint32_t lanes; /* products that it adds to something, e.g. 4 for fmla v0.4s, 16 for sdot v0.4s */
+    uint32_t lanes; /* products that it adds to a sum or begins one with: 4 of fmla v0.4s, 16 of sdot v0.4s */
 };
 
 static inline uint32_t bits(uint32_t word, int high, int low)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgegrow.errors import InputError
 from edgegrow.measure.answers import Answer
 from edgegrow.measure.arm.counts import count_measurements
 from edgegrow.measure.arm.qemu import QemuDevice
+from edgegrow.measure.arm.scale import CycleScale
 from edgegrow.measure.arm.sysroot import SUITE
 from edgegrow.measure.device import DeviceError
 from edgegrow.measure.expected import expect
@@ -19,33 +19,12 @@ from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
 INFERENCES = 11
-"""Inferences that are counted: LiteRT's are all alike, ONNX Runtime's differ by some hundred instructions."""
+"""Inferences that are counted: LiteRT's are nearly all the same, ONNX Runtime's differ by some hundreds."""
 
 _NO_LATENCY = (
     "instructions are no cycles, and the time that the emulator takes tells nothing of the device's: measure "
     "on the device, or give its file cost.cycle_scale with its calibration and error"
 )
-
-
-@dataclass(frozen=True)
-class CycleScale:
-    """How instructions become time on a board.
-
-    Attributes
-    ----------
-    cycles : float
-        Cycles for one instruction.
-    clock_hz : float
-    calibration : str
-        How it was found.
-    error : float
-        Relative error seen; 0.1 is 10 %.
-    """
-
-    cycles: float
-    clock_hz: float
-    calibration: str
-    error: float
 
 
 def count_on(

@@ -23,8 +23,8 @@ _METHOD = (
     "from Python is part of it; {n} inferences of one input, each after a load of the artifact"
 )
 _LANES = (
-    "products that instructions add to something: lanes of multiply-accumulates and dot products, those of "
-    "padding included"
+    "products that instructions add to a sum or begin one with: lanes of multiply-accumulates, dot products "
+    "and multiplications to twice the width, those of padding included"
 )
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]

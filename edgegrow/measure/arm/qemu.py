@@ -12,7 +12,8 @@ from typing import Any
 from edgegrow.measure.arm.cores import Core
 from edgegrow.measure.arm.counter import counter_name, prepare_counter
 from edgegrow.measure.arm.counts import Counts, read_counts
-from edgegrow.measure.arm.sysroot import Sysroot, installation_folder, prepare_sysroot, sysroot_in
+from edgegrow.measure.arm.preparing import prepare_sysroot
+from edgegrow.measure.arm.sysroot import Sysroot, installation_folder, sysroot_in
 from edgegrow.measure.container import ContainerDevice
 from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice
 from edgegrow.measure.remote import Say
@@ -70,8 +71,7 @@ class QemuDevice(Device):
         # A comma separates the plugin's arguments; two are one.
         plugin = f"{installation.counter.replace(',', ',,')},syscall={MARK_SYSCALL}"
         qemu = None if isinstance(host, LocalDevice) else installation.sysroot.recipe.qemu
-        # Bytecode is as it was prepared: what is compiled anew moves what comes after it in memory.
-        self.python = (*installation.sysroot.python(core, ("-plugin", plugin), qemu), "-B")
+        self.python = installation.sysroot.python(core, ("-plugin", plugin), qemu)
         self._host = host
 
     def run(

@@ -75,3 +75,14 @@ def build(folder: Path, isa: str, instructions: list[str]) -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", TRIPLE[isa], "-nostdlib", "-static"]
     subprocess.run([*command, str(source), "-o", str(program)], check=True, capture_output=True, timeout=240)
     return program
+
+
+LOOP = {
+    "a64": "mov x1, #TIMES\n1: fmla v1.4s, v2.4s, v3.4s\n subs x1, x1, #1\n b.ne 1b",
+    "a32": "movw r1, #TIMES\n1: vmla.f32 q1, q2, q3\n subs r1, r1, #1\n bne 1b",
+}
+
+
+def build_loop(folder: Path, isa: str, times: int) -> Path:
+    """Assemble a program that marks a loop of three instructions."""
+    return build(folder, isa, [LOOP[isa.replace("t32", "a32")].replace("TIMES", str(times))])

@@ -51,7 +51,8 @@ fnmsub d1, d2, d3, d4 | float 1
 fadd v1.4s, v2.4s, v3.4s | simd
 fmul v1.4s, v2.4s, v3.s[0] | simd
 mul v1.8h, v2.8h, v3.8h | simd
-smull v1.8h, v2.8b, v3.8b | simd
+smull v1.8h, v2.8b, v3.8b | simd 8
+umull v1.4s, v2.4h, v3.h[1] | simd 4
 movi v1.4s, #0 | simd
 dup v1.4s, w2 | simd
 tbl v1.16b, {v2.16b}, v3.16b | simd
@@ -137,7 +138,8 @@ vfma.f64 d1, d2, d3 | float 1
 vfnms.f32 s1, s2, s3 | float 1
 vadd.f32 q1, q2, q3 | simd
 vmul.f32 q1, q2, d3[0] | simd
-vmull.s8 q1, d2, d3 | simd
+vmull.s8 q1, d2, d3 | simd 8
+vmull.s16 q1, d2, d3[0] | simd 4
 vdup.32 q1, d2[0] | simd
 vqrdmulh.s32 q1, q2, q3 | simd
 vmovn.i32 d1, q2 | simd
