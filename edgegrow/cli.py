@@ -248,7 +248,7 @@ def doctor(
     from edgegrow.report.terminal import doctor_table
 
     if repair is not None:
-        with _listening(quiet, verbose=False) as listener:
+        with listening_to_progress(quiet, verbose=False) as listener:
             fix(repair, listener)
     checks = [check for check in diagnose() if not quiet or check.status != "ok"]
     if as_json:
