@@ -58,8 +58,8 @@ def test_any_bytes_are_read_or_refused(text, begins):
     else:
         said = ""
         assert all(isinstance(one, Counts) for one in counts)
-    assert "\n" not in said
         assert len(rest) <= len(text)
+    assert "\n" not in said
 
 
 def test_figures_are_exact_where_all_are_the_same_and_sum_up():
