@@ -22,6 +22,7 @@ from edgegrow.deploy.lower import lower
 from edgegrow.errors import InputError
 from edgegrow.growth.seed import build_network
 from edgegrow.measure.mcu.board import Board
+from edgegrow.measure.meters.constant import ActivePower
 from edgegrow.measure.mcu.cores import find_core
 from edgegrow.measure.mcu.emulator import emulate
 from edgegrow.nets import load_net
@@ -36,7 +37,7 @@ BOARD = Board(
     clock_hz=100e6,
     cycle_scale=1.2,
     calibration="none",
-    active_w=0.05,
+    power=ActivePower(0.05),
 )
 METRICS = ("macs", "latency_ms", "energy_mj", "ram_bytes", "flash_bytes")
 WORD_BYTES = {"uint32_t": 4, "int32_t": 4, "struct scale": 12, "int8_t": 1}
@@ -161,7 +162,7 @@ def test_other_weights_stay_within_the_slack(costs, dscnn, tmp_path):
     [
         ("latency_ms", replace(BOARD, cycle_scale=None), "no calibrated cycle model"),
         ("energy_mj", replace(BOARD, cycle_scale=None), "no calibrated cycle model"),
-        ("energy_mj", replace(BOARD, active_w=None), "no power figure"),
+        ("energy_mj", replace(BOARD, power=None), "no power figure"),
     ],
 )
 def test_what_a_board_gives_no_figure_for_is_refused(metric, board, message, dscnn):
