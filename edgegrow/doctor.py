@@ -14,6 +14,10 @@ from typing import Literal
 
 from edgegrow.data.builtin import installed_fashion_mnist
 from edgegrow.errors import InputError
+from edgegrow.listener import Listener
+from edgegrow.measure.arm.counter import prepare_counter
+from edgegrow.measure.arm.preparing import missing_packages, prepare_sysroot
+from edgegrow.measure.arm.sysroot import RECIPES, find_sysroot
 
 Status = Literal["ok", "missing", "broken"]
 
@@ -34,7 +38,7 @@ class Check:
         What to do; empty where there is nothing to do.
     group : str
         ``core`` is needed always; the others are the extras (``mcu``, ``tf``, ...), ``programs`` that pip
-        cannot install and that check what the extras do, and ``data``.
+        cannot install and that check what the extras do, the ``emulator`` of ARM Linux, and ``data``.
     """
 
     name: str
@@ -55,6 +59,7 @@ tflite-runtime, beside numpy 2, can be imported and dies only when it is used.
 """
 
 _PROGRAMS = {
+    "adb": (("version",), "adb"),
     "arm-none-eabi-gcc": (("-dumpfullversion",), "gcc-arm-none-eabi"),
     "qemu-system-arm": (("--version",), "qemu-system-arm"),
 }
@@ -84,7 +89,26 @@ def diagnose() -> list[Check]:
     checks = [Check("python", "ok", platform.python_version())]  # pip refuses older ones
     for requirement in requirements:
         checks.append(_check(requirement, versions[requirement.name], faults.get(requirement.name, "")))
-    return [*checks, *_check_programs(), *_check_data()]
+    return [*checks, *_check_programs(), *_check_emulator(), *_check_data()]
+
+
+FIXES = ("emulator",)
+"""What `fix` can prepare."""
+
+
+def fix(what: str, listener: Listener) -> None:
+    """Prepare something that takes more than installing a package; what is ready stays.
+
+    Raises
+    ------
+    InputError
+        If it is none of `FIXES`, or cannot be prepared.
+    """
+    if what not in FIXES:
+        raise InputError(f"--fix {what}: unknown: choose {', '.join(FIXES)}")
+    prepare_counter()
+    for architecture in RECIPES:
+        prepare_sysroot(architecture, listener.say)
 
 
 def _requirements() -> Iterator[_Requirement]:
@@ -186,6 +210,22 @@ def _check_programs() -> Iterator[Check]:
             yield Check(name, "broken", None, f"it does not tell its version: {install}", "programs")
         else:
             yield Check(name, "ok", version[0], "", "programs")
+
+
+def _check_emulator() -> Iterator[Check]:
+    """Check what emulates Linux and Android targets, for each of their architectures."""
+    missing = missing_packages()
+    remedy = "edgegrow doctor --fix emulator, or when it is first used"
+    if missing:
+        install = f"apt-get install --no-install-recommends {' '.join(missing)}"
+        remedy = f"optional: as root: {install}; then edgegrow doctor --fix emulator"
+    for architecture, recipe in RECIPES.items():
+        name = f"emulated {architecture}"
+        if missing or find_sysroot(architecture) is None:
+            yield Check(name, "missing", None, remedy, "emulator")
+        else:
+            runtimes = ", ".join(wheel.replace("==", " ") for wheel in recipe.wheels)
+            yield Check(name, "ok", runtimes, "", "emulator")
 
 
 def _check_data() -> Iterator[Check]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,33 +167,56 @@ _METERED = ("local", "ssh", "adb")
 
 
 def _on_device(way: str) -> Way:
-    """Measure on a device that runs edgegrow's runner."""
+    """Measure on a device: by edgegrow's runner, or on a phone without Python by Google's benchmark_model."""
 
     def measure(path: Path, target: Target, address: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
         from edgegrow.measure.identity import numbers
         from edgegrow.measure.remote import measure_on
 
         metered = ("meter",) if way in _METERED else ()
         options.allow(way, "threads", "iterations", "seconds", *metered)
         affinity = target.runtime.affinity
+        how: dict[str, Any] = {
+            "target": target.reference,
+            "cpu_part": target.emulator.part if target.emulator is not None else None,
+            "threads": target.runtime.threads if options.threads is None else options.threads,
+            "affinity": None if affinity is None else numbers(affinity),
+            "min_iterations": 50 if options.iterations is None else options.iterations,
+            "min_seconds": 1.0 if options.seconds is None else options.seconds,
+            "progress": listener.detail,
+        }
         with (
             DEVICES[way](target, address) as device,
             _metered(options.meter, target, None if way == "local" else device) as meter,
         ):
-            return measure_on(
-                device,
-                path,
-                target=target.reference,
-                cpu_part=target.emulator.part if target.emulator is not None else None,
-                threads=target.runtime.threads if options.threads is None else options.threads,
-                affinity=None if affinity is None else numbers(affinity),
-                min_iterations=50 if options.iterations is None else options.iterations,
-                min_seconds=1.0 if options.seconds is None else options.seconds,
-                meter=meter,
-                windows=None if meter is None else _windows(options, meter),
-                progress=listener.detail,
-                warn=listener.warn,
-            )
+            program = instead_of_python(device) if way == "adb" else None
+            if program is None:
+                windows = None if meter is None else _windows(options, meter)
+                return measure_on(device, path, meter=meter, windows=windows, warn=listener.warn, **how)
+            if meter is not None:
+                raise InputError(f"--meter: {device.name} has no Python to run its windows: leave it out")
+            listener.warn(f"{device.name}: there is no Python: {program} measures, and tells no outputs")
+            return measure_benchmark_model(device, path, program=program, **how)
+
+    return measure
+
+
+def _counted(contained: bool) -> Way:
+    """Count on an emulated core, on this machine or in a container."""
+
+    def measure(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.emulating import count_artifact
+
+        options.allow("container" if contained else "emulator", "threads", "iterations")
+        return count_artifact(
+            path,
+            target,
+            listener,
+            contained=contained,
+            threads=options.threads,
+            iterations=options.iterations,
+        )
 
     return measure
 
@@ -334,9 +358,15 @@ def _by_vela(path: Path, target: Target, _: str, options: Options, listener: Lis
 _ADDRESSED = {"serial": "serial:PORT", "ssh": "ssh://USER@HOST[:PORT]", "adb": "adb:SERIAL"}
 """Ways that are given an address, as they are written."""
 
+_DEVICE_WAYS: dict[str, Way] = {
+    **{way: _on_device(way) for way in DEVICES},
+    "emulator": _counted(contained=False),
+    "container": _counted(contained=True),
+}
+
 WAYS: dict[str, dict[str, Way]] = {
-    "linux": {way: _on_device(way) for way in DEVICES},
-    "android": {way: _on_device(way) for way in DEVICES},
+    "linux": _DEVICE_WAYS,
+    "android": _DEVICE_WAYS,
     "mcu": {"emulator": _in_emulator, "serial": _over_serial},
     "npu": {"vela": _by_vela},
 }

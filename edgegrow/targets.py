@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from edgegrow.errors import InputError
+from edgegrow.measure.arm.scale import CycleScale
 from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.mcu.cores import find_core
 from edgegrow.measure.meters.constant import ActivePower
@@ -98,7 +99,8 @@ class Cost(_Frozen):
         File that ``edgegrow targets calibrate --out`` has written, beside the target's file: measured
         latencies of layers, or emulated networks. Where it is left out, they are kept in the user's cache.
     cycle_scale : float or None
-        Cycles on the device for one of the cycle model's.
+        Cycles on the device for one of the cycle model's, or, of a Linux or Android target, for one
+        instruction that is counted in the emulator.
     calibration : str or None
         With which networks, when and how the table or scale was found.
     error : float or None
@@ -269,6 +271,13 @@ class Target(_Frozen):
             compiler=self.runtime.compiler or "zig",
             emulator=self.emulator.name if self.emulator is not None else "unicorn",
         )
+
+    def cycle_scale(self) -> CycleScale | None:
+        """Return how instructions become time on a Linux or Android target; None without a calibration."""
+        cost, clock_hz = self.cost, self.soc.clock_hz
+        if cost.cycle_scale is None or cost.calibration is None or cost.error is None or clock_hz is None:
+            return None
+        return CycleScale(cost.cycle_scale, clock_hz, cost.calibration, cost.error)
 
     @property
     def active_power(self) -> ActivePower | None:

@@ -20,8 +20,8 @@ from edgegrow import deploy
 from edgegrow.cost.calibration import digest
 from edgegrow.cost.cycles import CyclePrices
 from edgegrow.cost.layers import LayerShape
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.c_memory import operator_memory
 from edgegrow.deploy.graph import Array, FloatGraph

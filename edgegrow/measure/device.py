@@ -115,6 +115,12 @@ class Device(Protocol):
         self.close()
 
 
+def last_line(text: bytes) -> str:
+    """Return the last line that says something, in printable characters."""
+    lines = text[-2000:].decode(errors="replace").strip().splitlines() or [""]
+    return "".join(c if c.isprintable() else "?" for c in lines[-1].strip())[:200]
+
+
 class LocalDevice(Device):
     """The machine that edgegrow runs on, as a device: programs run in processes of their own.
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from edgegrow.errors import InputError
 from edgegrow.measure import runner
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
-from edgegrow.measure.device import Device, DeviceError, Finished
+from edgegrow.measure.device import Device, DeviceError, Finished, last_line
 from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
 from edgegrow.measure.identity import describe, identity_of, warnings
 from edgegrow.measure.meters.energy import measure_energy
@@ -87,7 +87,7 @@ def _read(device: Device, finished: Finished) -> Answer:
     """Check what a runner has printed."""
     code = finished.exit_code
     if code not in (0, _REFUSED):
-        said = _last_line(finished.stderr)
+        said = last_line(finished.stderr)
         if code > 0 and said:
             raise DeviceError(
                 f"{device.name}: {' '.join(device.python)} ended with exit code {code}: {said}: "
@@ -101,14 +101,8 @@ def _read(device: Device, finished: Finished) -> Answer:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]["type"]
         what = "no JSON" if problem == "json_invalid" else f"not a runner's: {explain(error)}"
-        shown = _last_line(finished.stdout[:2000])[:60]
+        shown = last_line(finished.stdout[:2000])[:60]
         raise DeviceError(f"{device.name}: its answer is {what} ({shown!r}): measure again") from error
-
-
-def _last_line(text: bytes) -> str:
-    """Return the last line that says something, in printable characters."""
-    lines = text[-2000:].decode(errors="replace").strip().splitlines() or [""]
-    return "".join(c if c.isprintable() else "?" for c in lines[-1].strip())[:200]
 
 
 def outputs_of(answer: Answer, device: Device) -> bytes | None:
@@ -162,19 +156,26 @@ def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> t
     return result, doubt if deviation > USUAL_LSB else None
 
 
-def check_core(answer: Answer, cpu_part: str | None) -> None:
+def check_core(found: str, machine: str, cpu_part: str | None) -> None:
     """Refuse a device whose processor is not the target's.
+
+    Parameters
+    ----------
+    found : str
+        Part numbers of its cores (``CPU part`` in ``/proc/cpuinfo``), e.g. ``0xd05, 0xd0b``.
+    machine : str
+        What it is, e.g. ``aarch64``.
+    cpu_part : str or None
+        The target's, which one of its cores must have.
 
     Raises
     ------
     InputError
-        If none of its cores has this part number (``CPU part`` in ``/proc/cpuinfo``); the words follow the
-        artifact's name.
+        If none has; the words follow the artifact's name.
     """
-    found = answer.system.cpuinfo.get("CPU part", "")
     if cpu_part is not None and cpu_part not in found.split(", "):
         raise InputError(
-            f"the target's processor has CPU part {cpu_part}, this {answer.system.machine} has "
+            f"the target's processor has CPU part {cpu_part}, this {machine} has "
             f"{found or 'none'}: name the target that the device is"
         )
 
@@ -256,7 +257,7 @@ def measure_on(
         answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * min_seconds)
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
-        check_core(answer, cpu_part)
+        check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine, cpu_part)
         compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error

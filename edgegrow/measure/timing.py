@@ -74,13 +74,6 @@ def timed_measurements(
         identity=identity,
         method="from the file's bytes to a runtime that is ready, the package imported before",
     )
-    flash = Measurement(
-        metric="flash",
-        value=artifact.bytes,
-        unit="bytes",
-        evidence="measured",
-        method="size of the artifact's file, without the runtime's",
-    )
     memory = Measurement(
         metric="peak_memory",
         value=timed.peak_bytes or 0,
@@ -92,4 +85,15 @@ def timed_measurements(
         "run once: weights, activations, the runtime's own memory, and the code of it that is used",
     )
     known = () if timed.peak_bytes is None else (memory,)
-    return (*latency(np.array(timed.latency_ns), identity, method), load, flash, *known)
+    return (*latency(np.array(timed.latency_ns), identity, method), load, flash(artifact), *known)
+
+
+def flash(artifact: Artifact) -> Measurement:
+    """Measurement of an artifact's size in bytes."""
+    return Measurement(
+        metric="flash",
+        value=artifact.bytes,
+        unit="bytes",
+        evidence="measured",
+        method="size of the artifact's file, without the runtime's",
+    )

@@ -97,10 +97,10 @@ def profile_table(profile: Profile, operators: bool = False) -> RenderableType:
 
 
 def operators_table(profile: Profile) -> RenderableType:
-    """List the counts of each operator, and their shares of the whole."""
+    """List the counts of each operator, or kind of instructions, and their shares of the whole."""
     found = [m for m in profile.measurements if ":" in m.metric and m.aggregation != "max"]
     units = list(dict.fromkeys(m.unit for m in found))
-    table = new_table("operators", "<operator", *(title for unit in units for title in (unit, "share")))
+    table = new_table("in parts", "<part", *(title for unit in units for title in (unit, "share")))
     rows: dict[str, list[str]] = {}
     for m in found:
         whole = profile.find(m.unit)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator, Sequence
-from typing import Any
-
+from edgegrow.measure.aggregation import exact_or_median
 from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.mcu.emulator import Emulation
-from edgegrow.measure.protocol import Aggregation, Identity, Measurement, Unavailable
+from edgegrow.measure.protocol import Identity, Measurement, Unavailable
 
 COUNTED = "runs of each block counted in the emulator, times the block's instructions"
 TIMED = (
@@ -48,19 +45,19 @@ def profile_measurements(
     if board is not None:
         found, unavailable = _predict(emulation, board)
         measurements += found
-    measurements += _aggregate("instructions", "instructions", total.instructions, **counted)
+    measurements += exact_or_median("instructions", "instructions", total.instructions, **counted)
     if total.cycles is None:
         unavailable.append(Unavailable(metric="cycles", reason=_untimed(emulation)))
     else:
-        measurements += _aggregate("cycles", "cycles", total.cycles, **timed)
+        measurements += exact_or_median("cycles", "cycles", total.cycles, **timed)
     for name, method in MEMORY.items():
         value = getattr(emulation, f"{name}_bytes")
-        measurements += _aggregate(name, "bytes", [value], **{**counted, "method": method})
+        measurements += exact_or_median(name, "bytes", [value], **{**counted, "method": method})
     for operator in emulation.operators:
         metric = f"instructions:{operator.name}"
-        measurements += _aggregate(metric, "instructions", operator.instructions, **counted)
+        measurements += exact_or_median(metric, "instructions", operator.instructions, **counted)
         if operator.cycles is not None:
-            measurements += _aggregate(f"cycles:{operator.name}", "cycles", operator.cycles, **timed)
+            measurements += exact_or_median(f"cycles:{operator.name}", "cycles", operator.cycles, **timed)
     return tuple(measurements), tuple(unavailable)
 
 
@@ -75,7 +72,7 @@ def _predict(emulation: Emulation, board: Board) -> tuple[list[Measurement], lis
         energy = Unavailable(metric="energy", reason="it is predicted from the latency, which is unavailable")
         return [], [Unavailable(metric="latency", reason=reason), energy]
     measurements = list(
-        _aggregate(
+        exact_or_median(
             "latency",
             "ms",
             latencies,
@@ -90,7 +87,7 @@ def _predict(emulation: Emulation, board: Board) -> tuple[list[Measurement], lis
         return measurements, [Unavailable(metric="energy", reason=reason)]
     # Both may be off in the same direction.
     errors = [error for error in (board.error, board.power.error) if error is not None]
-    measurements += _aggregate(
+    measurements += exact_or_median(
         "energy",
         "mJ",
         [board.power.energy_mj(latency) for latency in latencies],
@@ -109,18 +106,3 @@ def _on(board: Board, identity: Identity, voltage_v: float | None = None) -> Ide
 
 def _untimed(emulation: Emulation) -> str:
     return f"there are no published instruction timings of the {emulation.core.cpu}"
-
-
-def _aggregate(metric: str, unit: str, samples: Sequence[float], **common: Any) -> Iterator[Measurement]:
-    """One figure where all samples are the same, else their median and maximum."""
-
-    def measurement(value: float, aggregation: Aggregation, kept: Sequence[float]) -> Measurement:
-        return Measurement(
-            metric=metric, value=value, unit=unit, aggregation=aggregation, samples=tuple(kept), **common
-        )
-
-    if len(set(samples)) == 1:
-        yield measurement(samples[0], "exact", ())
-    else:
-        yield measurement(statistics.median_high(samples), "median", samples)
-        yield measurement(max(samples), "max", ())

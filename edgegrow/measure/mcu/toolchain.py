@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from string import Template
 
 from edgegrow.errors import InputError
+from edgegrow.measure.compiling import compile_shared, find_zig, run_compiler
 from edgegrow.measure.mcu.cores import Core
 from edgegrow.measure.mcu.elf import Elf
 
 RESOURCES = Path(__file__).parent / "resources"
-
-COMPILE_SECONDS = 300
-"""Time that one call of a compiler may take; zig builds its run-time library the first time."""
-
-COMPILE_BYTES = 2**32
-"""Address space of a compiler: without a bound, a few lines of macros take all memory."""
 
 # No -ffreestanding: it would turn every memcpy of four bytes into a call.
 FLAGS = (
@@ -80,14 +69,14 @@ def find_compiler(name: str = "zig") -> Compiler:
         If it is not installed.
     """
     if name == "zig":
-        if importlib.util.find_spec("ziglang") is None:
+        command = find_zig()
+        if command is None:
             raise InputError("compiler zig: it is not installed: pip install 'edgegrow[mcu]'")
-        command: tuple[str, ...] = (sys.executable, "-P", "-m", "ziglang")
-        version = _call((*command, "version"), "zig").strip()
+        version = run_compiler((*command, "version"), "zig").strip()
         return Compiler("zig", (*command, "cc"), f"zig {version}")
     if name == "gcc":
         try:
-            version = _call(("arm-none-eabi-gcc", "-dumpfullversion"), "gcc").strip()
+            version = run_compiler(("arm-none-eabi-gcc", "-dumpfullversion"), "gcc").strip()
         except InputError as error:
             raise InputError(f"{error}: install gcc-arm-none-eabi, or use zig") from error
         return Compiler("gcc", ("arm-none-eabi-gcc",), f"arm-none-eabi-gcc {version}")
@@ -174,7 +163,7 @@ def compile_firmware(
         # Zig links its run-time library by itself.
         *(("-nostdlib", "-lgcc") if compiler.name == "gcc" else ()),
     )
-    _call(command, f"package {package}", folder)
+    run_compiler(command, f"package {package}", folder)
     described = " ".join((compiler.version, *selecting, *FLAGS, *flags))
     elf = Elf.parse(output.read_bytes())
     return Firmware(elf, core, flash_bytes, ram_bytes, stack_bytes, described, function)
@@ -186,12 +175,7 @@ def compile_counter(folder: Path, source: str = "counter.c") -> Path:
     Returns the shared library.
     """
     output = (folder / source).with_suffix(".so")
-    command = (
-        *find_compiler("zig").command,
-        *("-std=c11", "-O2", "-shared", "-fPIC", "-nostdlib"),
-        *(str(RESOURCES / source), "-o", str(output)),
-    )
-    _call(command, "block counter", folder)
+    compile_shared(find_compiler("zig").command, RESOURCES / source, output, "block counter")
     return output
 
 
@@ -221,59 +205,3 @@ def package_kernels(package: Path) -> str | None:
     header = (folder / "model.h").read_text(encoding="utf-8", errors="replace")
     match = re.search(r'^#define MODEL_KERNELS "([\w .,-]{1,80})"$', header, re.MULTILINE)
     return match[1] if match else None
-
-
-def _call(command: Sequence[str], what: str, folder: Path | None = None) -> str:
-    """Run a compiler; `what` it is for starts the message of an error."""
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise InputError(f"{what}: cannot run {command[0]}: {error.strerror}") from error
-    with process:
-        try:
-            _limit_memory(process.pid)
-            out, err = process.communicate(timeout=COMPILE_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            raise InputError(f"{what}: the compiler took longer than {COMPILE_SECONDS} s") from error
-        finally:
-            if process.returncode is None:
-                _end_all(process)
-    if process.returncode:
-        raise InputError(f"{what}: it does not compile: {_first_error(err)}")
-    return out
-
-
-def _limit_memory(process_id: int) -> None:
-    """Bound what a compiler and the programs that it starts may take, each for itself."""
-    if sys.platform != "linux":
-        return
-    import resource
-
-    with suppress(ProcessLookupError):  # it has ended already
-        resource.prlimit(process_id, resource.RLIMIT_AS, (COMPILE_BYTES, COMPILE_BYTES))
-
-
-def _end_all(process: subprocess.Popen[str]) -> None:
-    """End a compiler with the programs that it has started: they share its session."""
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _first_error(text: str) -> str:
-    """Find the line of a compiler's or linker's output that says what is wrong, without its folder."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if re.search(r"\berror\b|undefined|overflow|will not fit", line)]
-    line = (telling or lines or ["the compiler says nothing"])[0]
-    return re.sub(r"(?:/[^\s:/]+)+/", "", line)[:300]

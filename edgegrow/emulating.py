@@ -1,0 +1,65 @@
+"""Counting an artifact's instructions on a Linux or Android target's emulated core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgegrow.errors import InputError
+from edgegrow.listener import Listener
+from edgegrow.measure.protocol import Profile
+from edgegrow.targets import Target
+
+
+def count_artifact(
+    path: Path,
+    target: Target,
+    listener: Listener,
+    *,
+    contained: bool = False,
+    threads: int | None = None,
+    iterations: int | None = None,
+) -> Profile:
+    """Count the instructions of an inference.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.tflite`` or ``.onnx`` file.
+    target : Target
+    listener : Listener
+    contained : bool
+        Whether to take the emulator of a container, of the image that the target's file names or
+        ``edgegrow-cortex-a``, instead of this machine's.
+    threads, iterations : int or None
+        As `edgegrow.measure.arm.counting.count_on` takes them; by default the target's threads.
+
+    Raises
+    ------
+    InputError
+        If the target's core cannot be emulated, the emulator cannot be prepared, or the artifact not run.
+    DeviceError
+        If the emulator fails.
+    """
+    from edgegrow.measure.arm.cores import find_core
+    from edgegrow.measure.arm.counting import INFERENCES, count_on
+    from edgegrow.measure.arm.qemu import IMAGE, open_container, open_emulator
+
+    if target.soc.core is None:
+        raise InputError(f"target {target.name}: it has no soc.core that could be emulated: use --via local")
+    try:
+        core = find_core(target.soc.core)
+    except InputError as error:
+        raise InputError(f"target {target.name}: {error}") from error
+    image = target.emulator.image if target.emulator is not None else None
+    device = open_container(core, image or IMAGE) if contained else open_emulator(core, listener.say)
+    with device:
+        return count_on(
+            device,
+            path,
+            target=target.reference,
+            scale=target.cycle_scale(),
+            threads=target.runtime.threads if threads is None else threads,
+            iterations=INFERENCES if iterations is None else iterations,
+            progress=listener.detail,
+            warn=listener.warn,
+        )
