@@ -18,7 +18,7 @@ from edgegrow.measure.runner import RESETTLING, RUNTIMES, SETTLING
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
-INFERENCES = 11
+INFERENCES = 31
 """Inferences that are counted: LiteRT's are nearly all the same, ONNX Runtime's differ by some hundreds."""
 
 _NO_LATENCY = (
