@@ -46,7 +46,9 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     listener = listener or Silent()
     setting = Setting(config, listener)
     assert setting.seed  # planted now: an impossible budget leaves no folder
-    return _complete(setting, _new_run(config, setting, out))
+    folder = _new_run(config, setting, out)
+    with folder.kept():
+        return _complete(setting, folder)
 
 
 def grow_ladder(config: RunConfig, out: Path | None = None, listener: Listener | None = None) -> Family:
@@ -73,7 +75,9 @@ def grow_ladder(config: RunConfig, out: Path | None = None, listener: Listener |
     setting = Setting(list(config.rungs().values())[-1], listener)
     ladder = LadderGrowth(config.model_copy(update={"train": setting.train_config}), setting)
     ladder.check_possible()
-    return ladder.complete(_new_run(config, setting, out))
+    folder = _new_run(config, setting, out)
+    with folder.kept():
+        return ladder.complete(folder)
 
 
 def _new_run(config: RunConfig, setting: Setting, out: Path | None) -> RunFolder:
@@ -103,7 +107,8 @@ def resume(path: Path, listener: Listener | None = None) -> Run:
     Raises
     ------
     InputError
-        If the folder is no run, its newest checkpoint is damaged, or its data has changed.
+        If the folder is no run, another process goes on with it, its newest checkpoint is damaged, or its
+        data has changed.
     """
     folder = RunFolder.open(path)
     if any(folder.history("done")):
@@ -113,9 +118,10 @@ def resume(path: Path, listener: Listener | None = None) -> Run:
         whole = path / start.get("trunk", ".")
         if whole != path and (whole / "config.toml").exists():
             raise InputError(f"{path}: it is part of a larger run: go on with --resume {whole.resolve()}")
-    setting = Setting(config, listener or Silent())
-    setting.check_data(folder)
-    return _complete(setting, folder)
+    with folder.kept():
+        setting = Setting(config, listener or Silent())
+        setting.check_data(folder)
+        return _complete(setting, folder)
 
 
 def resume_ladder(path: Path, listener: Listener | None = None) -> Family:
@@ -126,15 +132,17 @@ def resume_ladder(path: Path, listener: Listener | None = None) -> Family:
     Raises
     ------
     InputError
-        If the folder is no ladder's, a newest checkpoint is damaged, or the data has changed.
+        If the folder is no ladder's, another process goes on with it, a newest checkpoint is damaged, or the
+        data has changed.
     """
     folder = RunFolder.open(path)
     if any(folder.history("done")):
         return open_ladder(path)
     config = _laddered(folder)
-    setting = Setting(list(config.rungs().values())[-1], listener or Silent())
-    setting.check_data(folder)
-    return LadderGrowth(config, setting).complete(folder)
+    with folder.kept():
+        setting = Setting(list(config.rungs().values())[-1], listener or Silent())
+        setting.check_data(folder)
+        return LadderGrowth(config, setting).complete(folder)
 
 
 def open_ladder(path: Path) -> Family:

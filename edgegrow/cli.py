@@ -6,24 +6,29 @@ Exit codes: 0 fine, 1 budget or gate not met, 2 bad input, 130 interrupted.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from edgegrow.commands import profiles, targets
+from edgegrow.commands.gate import gate
+from edgegrow.commands.shared import (
+    INTERRUPTED,
+    JsonOption,
+    QuietOption,
+    TargetOption,
+    VerboseOption,
+    listening_to_progress,
+    print_json,
+)
 from edgegrow.errors import EdgegrowError, InputError
 from edgegrow.output import emit, emit_table
 
 if TYPE_CHECKING:
     from edgegrow.api import Family, Run
-    from edgegrow.listener import Listener
-
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="edgegrow",
@@ -32,13 +37,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-targets_app = typer.Typer(help="The devices that a budget can be stated for.", no_args_is_help=True)
-app.add_typer(targets_app, name="targets")
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show every epoch.")]
-TargetOption = Annotated[str, typer.Option("--target", help="A target's name, or a file of one.")]
+app.add_typer(targets.app, name="targets")
+app.add_typer(profiles.app, name="profiles")
+app.command()(gate)
 
 
 @app.command()
@@ -113,7 +114,7 @@ def grow(
     several = api.is_ladder(resume) if resume else resolved.ladder is not None
     run: Run | Family
     try:
-        with _listening(quiet, verbose) as listener:
+        with listening_to_progress(quiet, verbose) as listener:
             if several:
                 run = (
                     api.resume_ladder(folder, listener)
@@ -126,7 +127,7 @@ def grow(
         kept = (folder / "config.toml").exists()
         note = f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
         typer.echo(f"interrupted{note}", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     _show(run, as_json)
     run.check()
 
@@ -151,12 +152,12 @@ def export(
     from edgegrow.delivery import parse_formats
     from edgegrow.files import size_bytes
 
-    with _listening(quiet, verbose) as listener:
+    with listening_to_progress(quiet, verbose) as listener:
         chosen = parse_formats(formats) if formats is not None else None
         delivery = api.export(run, chosen, out, listener, kernels)
     sizes = {str(path): size_bytes(path) for path in delivery.files.values()}
     if as_json:
-        _print_json({"files": sizes})
+        print_json({"files": sizes})
     else:
         for path, size in sizes.items():
             emit(f"{path}  {size:,} B\n")
@@ -177,7 +178,13 @@ def measure(
     seconds: Annotated[float | None, typer.Option(help="Timed seconds, at least.", max=600)] = None,
     compiler: Annotated[str | None, typer.Option(help="zig or gcc, for a microcontroller.")] = None,
     emulator: Annotated[str | None, typer.Option(help="unicorn or qemu, for a microcontroller.")] = None,
+    meter: Annotated[
+        str | None, typer.Option(help="constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope[:ID] or android.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--compare", help="A profile, or a run folder, to show the difference to.")
+    ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: Annotated[
@@ -185,23 +192,29 @@ def measure(
     ] = False,
 ) -> None:
     """Measure an artifact on a target."""
+    from edgegrow.gate import read_profile
+    from edgegrow.measure.regression import compare
     from edgegrow.measure.serial import SerialInterrupted
     from edgegrow.measuring import Options, measure_artifact
+    from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
-    options = Options(threads, iterations, seconds, compiler, emulator)
+    options = Options(threads, iterations, seconds, compiler, emulator, meter)
+    before = read_profile(other) if other is not None else None
     interrupted = None
-    with _listening(quiet, verbose) as listener:
+    with listening_to_progress(quiet, verbose) as listener:
         try:
             profile = measure_artifact(model, target, via, options, listener)
         except SerialInterrupted as error:  # what was measured until then is not lost
             profile, interrupted = error.profile, error
     if as_json:
-        _print_json(profile.model_dump(mode="json", by_alias=True))
+        print_json(profile.model_dump(mode="json", by_alias=True))
     else:
         emit_table(profile_table(profile, operators=verbose))
     if json_file is not None:
         profile.write(json_file)
+    if before is not None:
+        emit_table(comparison_table(compare(before, profile), all_rows=verbose), to_stderr=as_json)
     if interrupted is not None:
         raise interrupted
 
@@ -235,87 +248,13 @@ def doctor(
     from edgegrow.report.terminal import doctor_table
 
     if repair is not None:
-        with _listening(quiet, verbose=False) as listener:
+        with listening_to_progress(quiet, verbose=False) as listener:
             fix(repair, listener)
     checks = [check for check in diagnose() if not quiet or check.status != "ok"]
     if as_json:
-        _print_json([asdict(check) for check in checks])
+        print_json([asdict(check) for check in checks])
     else:
         emit_table(doctor_table(checks))
-
-
-@targets_app.command("list")
-def targets_list(as_json: JsonOption = False) -> None:
-    """List the targets that edgegrow ships."""
-    from edgegrow.report.terminal import targets_table
-    from edgegrow.targets import list_targets
-
-    found = list_targets()
-    if as_json:
-        _print_json([target.model_dump(mode="json") for target in found])
-    else:
-        emit_table(targets_table(found))
-
-
-@targets_app.command("show")
-def targets_show(
-    name: Annotated[str, typer.Argument(help="A target's name, or a file of one.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Show a target, every number with its source."""
-    from edgegrow.targets import load_target
-
-    target = load_target(name).model_dump(mode="json", exclude_none=True)
-    if as_json:
-        _print_json(target)
-    else:
-        import tomli_w
-
-        emit(tomli_w.dumps(target))
-
-
-@targets_app.command("check")
-def targets_check(
-    file: Annotated[Path, typer.Argument(help="A target's TOML file.")],
-    as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the exit code.")] = False,
-) -> None:
-    """Check a target file: form, values, and a source for every number."""
-    from edgegrow.targets import load_target
-
-    target = load_target(str(file))
-    if as_json:
-        _print_json({"file": str(file), "name": target.name, "sha256": target.reference.sha256})
-    elif not quiet:
-        emit(f"{file}: fine ({target.name})\n")
-
-
-@targets_app.command("calibrate")
-def targets_calibrate(
-    name: Annotated[str, typer.Argument(help="A target's name, or a file of one.")],
-    net: Annotated[str, typer.Option(help="The network whose layers are priced.")] = "dscnn",
-    data: Annotated[str, typer.Option(help="The data it is for: they decide its shapes.")] = "digits",
-    data_dir: Annotated[str | None, typer.Option(help="Where a built-in data set lies.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Keep it here instead of in the cache: see cost.latency_table.")
-    ] = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
-) -> None:
-    """Measure, or emulate, what the layers of a network take on a target over their widths."""
-    from edgegrow.pricing import calibrate
-
-    try:
-        with _listening(quiet, verbose) as listener:
-            calibration, place = calibrate(name, net, data, data_dir, out, listener)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what has been measured is kept: give the command again to go on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-    if as_json:
-        _print_json({"file": str(place), **calibration.summary()})
-    else:
-        emit(f"{calibration.described()}\nkept in {place}\n")
 
 
 def main() -> None:
@@ -331,24 +270,15 @@ def main() -> None:
         code = 2
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
-        code = _INTERRUPTED
+        code = INTERRUPTED
     sys.exit(code or 0)
-
-
-@contextmanager
-def _listening(quiet: bool, verbose: bool) -> Iterator[Listener]:
-    """Show progress; what a user's own code prints goes to standard error too."""
-    from edgegrow.report.progress import listening
-
-    with redirect_stdout(sys.stderr), listening(quiet, verbose) as listener:
-        yield listener
 
 
 def _show(run: Run | Family, as_json: bool, quiet: bool = False, verbose: bool = False) -> None:
     from edgegrow.family import Family
 
     if as_json:
-        _print_json(run.to_json())
+        print_json(run.to_json())
     elif isinstance(run, Family):
         _show_family(run, quiet)
     else:
@@ -399,7 +329,3 @@ def _show_run(run: Run, quiet: bool = False, verbose: bool = False) -> None:
         f"({training['macs_trained']:.3g} MACs, counted), growth and scoring included\n"
         f"everything about it: {run.folder.path}\n"
     )
-
-
-def _print_json(value: object) -> None:
-    emit(json.dumps(value, indent=2, allow_nan=False) + "\n")

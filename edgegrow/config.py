@@ -21,9 +21,6 @@ from edgegrow.budget import Budget, Frozen, Goal, Ladder
 from edgegrow.errors import InputError
 from edgegrow.units import quantity_name
 
-LONGEST_GROWTH = 0.5
-"""Share of all training that the tries of all growth steps may take; the rest is for the final size."""
-
 Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "trim", "widen"]
 """Kinds of moves, as `edgegrow.growth.moves` knows them."""
 
@@ -114,20 +111,6 @@ class GrowConfig(Frozen):
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(names))
-
-    @property
-    def tries(self) -> int:
-        """Ways that a growth step tries at most."""
-        return len(self.allocations) + len({"deepen", "weigh", "trim"}.intersection(self.moves))
-
-    @model_validator(mode="after")
-    def _leaves_training(self) -> GrowConfig:
-        if (1 + self.steps * self.tries) * self.interval > LONGEST_GROWTH:
-            raise ValueError(
-                f"{self.steps} steps of {self.tries} tries of {self.interval} of all training each leave "
-                "less than half of it for the final size: lower steps or interval"
-            )
-        return self
 
 
 class QuantizeConfig(Frozen):

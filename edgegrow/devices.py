@@ -19,8 +19,20 @@ def _open_local(target: Target, _: str) -> Device:
     return LocalDevice() if python is None else LocalDevice((python,))
 
 
+def _open_ssh(target: Target, address: str) -> Device:
+    from edgegrow.measure.ssh import SshDevice
+
+    return SshDevice(f"ssh://{address}", (target.transport.python or "python3",))
+
+
+def _open_adb(target: Target, serial: str) -> Device:
+    from edgegrow.measure.adb import AdbDevice
+
+    return AdbDevice(serial, (target.transport.python or "python3",))
+
+
 Open = Callable[[Target, str], Device]
 """Opens a target's device at an address, which is empty for a way that has none."""
 
-DEVICES: dict[str, Open] = {"local": _open_local}
+DEVICES: dict[str, Open] = {"local": _open_local, "ssh": _open_ssh, "adb": _open_adb}
 """Ways to a device that runs `edgegrow.measure.runner`; each imports what it needs when it is taken."""

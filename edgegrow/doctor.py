@@ -59,6 +59,7 @@ tflite-runtime, beside numpy 2, can be imported and dies only when it is used.
 """
 
 _PROGRAMS = {
+    "adb": (("version",), "adb"),
     "arm-none-eabi-gcc": (("-dumpfullversion",), "gcc-arm-none-eabi"),
     "qemu-system-arm": (("--version",), "qemu-system-arm"),
 }

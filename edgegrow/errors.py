@@ -6,6 +6,8 @@ Every message is one line that says what is wrong, where, and what to do. The co
 
 from __future__ import annotations
 
+from edgegrow.printable import printable
+
 
 class EdgegrowError(Exception):
     """Base of every error a user can cause; ``exit_code`` is what the command line ends with.
@@ -13,13 +15,14 @@ class EdgegrowError(Exception):
     Parameters
     ----------
     message : str
-        Line breaks in it, as of a value that is quoted, become spaces.
+        Line breaks in it, as of a value that is quoted, become spaces, and what does not print an escape.
     """
 
     exit_code = 2
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(" ".join(message.splitlines()))
+        line = " ".join(message.splitlines())
+        super().__init__(printable(line, longest=len(line)))
 
 
 class InputError(EdgegrowError):
@@ -28,6 +31,10 @@ class InputError(EdgegrowError):
 
 class UnsupportedError(InputError):
     """A network uses an operator that cannot be grown or deployed; the message names it and its place."""
+
+
+class DivergedError(InputError):
+    """A network's loss is no number any more."""
 
 
 class BudgetError(EdgegrowError):

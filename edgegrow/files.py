@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgegrow.errors import InputError
@@ -32,6 +34,44 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, held: str) -> Iterator[None]:
+    """Keep a file to this process; the system lets go of it when the process ends, however it does.
+
+    That keeps out whoever locks it too, not who reads it. Windows has no such lock: nothing is kept there.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there.
+    held : str
+        What to say where another process has it.
+
+    Raises
+    ------
+    InputError
+        If another process has it, or it cannot be opened.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    try:
+        file = path.open("ab")  # to write: network file systems lock nothing else
+    except OSError as error:
+        raise InputError(f"{path}: cannot write it: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(held) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise  # those have no locks
+        yield
 
 
 def size_bytes(path: Path) -> int:

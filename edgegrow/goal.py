@@ -1,14 +1,16 @@
 """A goal: grow until validation accuracy reaches it, and deliver the smallest network that does.
 
 One growth, the trunk, starts small and passes through sizes up to the budget, a short training at each; it
-goes no further than predictions ask for. Some of these networks, or some between, are trained for all epochs,
-each in a folder of its own, ``tries/NAME``: `edgegrow.growth.goal_search` says which, and when to stop. The
-budget bounds the search from above. Where not even the network that fills it reaches the goal, the most
-accurate of those that were trained is delivered.
+goes no further than predictions ask for. Where the network has places for blocks, its first step comes before
+the first try: that is where blocks are taken, and networks of any size are better with them. Some of these
+networks, or some between, are trained for all epochs, each in a folder of its own, ``tries/NAME``:
+`edgegrow.growth.goal_search` says which, and when to stop. The budget bounds the search from above. Where not
+even the network that fills it reaches the goal, the most accurate of those that were trained is delivered.
 
 Nothing random is new: the trunk draws from the streams of a plain growth, keyed by the seed and the growth
 step, and every try from those of a plain run's last training, keyed by the seed and the epoch; its weights
-are fresh, keyed by the seed. So tries differ by their architectures alone.
+are fresh, keyed by the seed. So tries differ by their architectures alone, but for one that collapsed, whose
+second training has another seed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pathlib import Path
 from edgegrow.growth.goal_search import Bracket, Trained, next_size
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.progress import Progress
-from edgegrow.growth.snapshots import Sized, Snapshot, narrowest, of_size, whole
+from edgegrow.growth.schedule import block_kinds
+from edgegrow.growth.snapshots import Sized, Snapshot, as_deep, narrowest, of_size, whole
 from edgegrow.journal import Journal
 from edgegrow.result import Run, Try
 from edgegrow.run import RunFolder
@@ -36,6 +39,9 @@ TRIES = "tries"
 
 _SEED_FRACTION = 1 / 12
 """Cost of the network that the trunk starts from, in units of the budget; smaller ones are narrower alone."""
+
+_OTHER_SEED = 1_000_003
+"""Added to the seed of a training that is made once more."""
 
 _STRIDE = 1.3
 """Ratio of costs from one snapshot to the next. Finer ones would cost more than they tell: networks between
@@ -80,56 +86,70 @@ class GoalSearch:
         if not progress.grown:
             trunk.start(folder)
         snapshots = [Snapshot.of_event(event) for event in folder.history("snapshot")]
+        if len(snapshots) == 1 and not progress.grown and trunk.tries_blocks:
+            snapshots += trunk.step()
         tries = [Try.of_event(event) for event in folder.history("try")]
         for number in count(len(tries) + 1):
             sized = self._next(snapshots, tries, trunk)
             if sized is None:
                 break
-            tries.append(self._try(folder, f"{number:02}-macs-{sized.macs}", sized, trunk))
+            again = any(one.collapsed and one.macs == sized.macs for one in tries)
+            tries.append(self._try(folder, f"{number:02}-macs-{sized.macs}", sized, trunk, again))
         self._adopt(folder, tries, trunk)
 
     def _next(self, snapshots: list[Snapshot], tries: list[Try], trunk: _Trunk) -> Sized | None:
-        """Choose the next network to train for all epochs, growing on where it is larger than all so far."""
-        done = [Trained(one.macs, one.validation_accuracy) for one in tries]
-        bracket = Bracket.of(done, self._goal)
-        smallest = narrowest(snapshots, self.setting.fresh)
+        """Choose the next network to train for all epochs, growing on where it is larger than all so far.
+
+        It has the blocks of the newest snapshot. What missed the goal without them tells nothing of it.
+        """
         while True:
-            short = [snapshot.short for snapshot in snapshots]
+            deep = as_deep(snapshots)
+            done = [
+                Trained(one.macs, one.validation_accuracy)
+                for one in tries
+                if not one.collapsed and (one.reached or one.snapshot >= deep[0].step)
+            ]
+            bracket = Bracket.of(done, self._goal)
+            smallest = narrowest(deep, self.setting.fresh)
+            short = [snapshot.short for snapshot in deep]
             largest, grown = short[-1].macs, trunk.progress.grown
             size = next_size(done, short, self._goal, smallest, largest if grown else None)
             if size is None:
                 return None
             if size <= largest or grown:
-                sized = of_size(snapshots, min(size, largest), self.setting.fresh)
+                sized = of_size(deep, min(size, largest), self.setting.fresh)
                 if bracket.encloses(sized.macs):
                     return sized
-                between = [one for one in whole(snapshots) if bracket.encloses(one.macs)]
+                between = [one for one in whole(deep) if bracket.encloses(one.macs)]
                 if between:
                     return between[0]
                 if grown or bracket.reached is not None:
                     return None  # a channel more or less is all that lies between
             snapshots += trunk.step()
 
-    def _try(self, folder: RunFolder, name: str, sized: Sized, trunk: _Trunk) -> Try:
+    def _try(self, folder: RunFolder, name: str, sized: Sized, trunk: _Trunk, again: bool) -> Try:
         """Train a network for all epochs, from wherever its folder stands."""
         self.setting.listener.say(f"try {name}")
         place = Path(TRIES, name)
+        config = self.setting.config
+        seed = (config.seed + again * _OTHER_SEED) % 2**32
+        setting = self.setting.of(config.model_copy(update={"goal": None, "seed": seed}))
         if not (folder.path / place).exists():
-            self._begin(folder, place, sized, trunk)
-        setting = self.setting.of(self.setting.config.model_copy(update={"goal": None}))
+            self._begin(folder, place, sized, trunk, setting)
         grower, progress = setting.grower(RunFolder(folder.path / place))
         grower.anneal(progress)
         accuracy = evaluate(grower.trace.graph, self.setting.data.validation)[1]
-        found = Try(name, sized.snapshot, sized.macs, accuracy, accuracy >= self._goal, progress.macs_trained)
+        reached = accuracy >= self._goal
+        collapsed = not (again or reached) and accuracy < sized.short_accuracy
+        found = Try(name, sized.snapshot, sized.macs, accuracy, reached, progress.macs_trained, collapsed)
         trunk.record("try", found.to_event())
         return found
 
-    def _begin(self, folder: RunFolder, place: Path, sized: Sized, trunk: _Trunk) -> None:
+    def _begin(self, folder: RunFolder, place: Path, sized: Sized, trunk: _Trunk, setting: Setting) -> None:
         """Make a folder of a run that has grown, and is yet to be trained."""
-        setting = self.setting
         assert setting.train_config.epochs is not None
         steps = max(1, int(setting.train_config.epochs * trunk.grower.batches.steps_per_epoch))
-        with folder.inner(place, setting.config.model_copy(update={"goal": None}), versions()) as run:
+        with folder.inner(place, setting.config, versions()) as run:
             grower, _ = setting.grower(run)
             grower.trace = sized.architecture.build(setting.fresh())
             records = [dict(record) for record in sized.architecture.insertions]
@@ -169,6 +189,11 @@ class _Trunk:
     grower: Grower
     progress: Progress
     journal: Journal
+
+    @property
+    def tries_blocks(self) -> bool:
+        """Whether the next growth step can change more than widths."""
+        return bool(block_kinds(self.grower.trace, self.grower.config))
 
     def start(self, folder: RunFolder) -> None:
         """Train the smallest network; what an interruption has kept from being recorded is recorded now."""

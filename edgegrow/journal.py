@@ -19,15 +19,20 @@ class Journal:
 
     def __init__(self, folder: RunFolder, listener: Listener) -> None:
         self.folder, self.listener = folder, listener
-        self.accuracy = ""
+        self._latest = ("", "")  # stage of the last epoch, and its validation accuracy in words
 
     def record(self, event: str, values: Mapping[str, Any]) -> None:
         """Keep an event, and show it."""
         self.folder.record(event, values)
         if event == "epoch":
-            self.accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
+            accuracy = f", last validation {100 * values['validation_accuracy']:.2f} %"
+            self._latest = (values["stage"], accuracy)
             self.listener.detail(
-                f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{self.accuracy}"
+                f"{values['stage']}: {values['steps']} steps, loss {values['train_loss']:.4f}{accuracy}"
+            )
+        elif event == "lost":
+            self.listener.warn(
+                f"growth step {values['step']}: {values['allocation']} diverged: it is not taken"
             )
         elif event == "qat":
             self.listener.say(
@@ -43,10 +48,14 @@ class Journal:
                 "validation samples after a short training"
             )
         elif event == "try":
-            verdict = "reaches" if values["reached"] else "does not reach"
+            verdict = (
+                "less than after a short training, so it collapsed: once more, from other weights"
+                if values["collapsed"]
+                else f"{'reaches' if values['reached'] else 'does not reach'} the goal"
+            )
             self.listener.say(
                 f"try {values['name']}: trained, {100 * values['validation_accuracy']:.2f} % of validation "
-                f"samples: {verdict} the goal"
+                f"samples: {verdict}"
             )
         elif event == "growth":
             widths = " ".join(map(str, values["widths"].values()))
@@ -63,6 +72,8 @@ class Journal:
                 if look["step"] == values["step"]:
                     said_of = (
                         f"{100 * look[which]['accuracy']:.1f} %, loss {look[which]['loss']:.2f} {which}"
+                        if look[which]
+                        else f"diverged {which}"
                         for which in ("without", "with")
                     )
                     verdict = "it holds" if look["holds"] else "it is refused"
@@ -85,8 +96,9 @@ class Journal:
         self.folder.save_checkpoint(progress, trace, optimizer, others)
 
     def step(self, stage: str, step: int, steps: int, loss: float) -> None:
-        """Show an optimiser step."""
-        self.listener.step(stage, step, steps, f"loss {loss:.4f}{self.accuracy}")
+        """Show an optimiser step, and the last accuracy of the network that takes it, where it had one."""
+        of, accuracy = self._latest
+        self.listener.step(stage, step, steps, f"loss {loss:.4f}{accuracy if of == stage else ''}")
 
     def warn(self, line: str) -> None:
         """Show a doubt."""

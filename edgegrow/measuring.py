@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +15,11 @@ from edgegrow import __version__
 from edgegrow.devices import DEVICES
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
+from edgegrow.measure.device import Device
 from edgegrow.measure.mcu.board import Board
+from edgegrow.measure.meters.meter import Meter
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
+from edgegrow.measure.window_plan import Windows
 from edgegrow.targets import Target, load_target
 
 Way = Callable[[Path, Target, str, "Options", Listener], Profile]
@@ -37,6 +42,8 @@ class Options:
         ``zig`` or ``gcc``, for a microcontroller.
     emulator : str or None
         ``unicorn`` or ``qemu``, for a microcontroller.
+    meter : str or None
+        An energy meter, one of `edgegrow.measure.meters.opening.METERS`.
     """
 
     threads: int | None = None
@@ -44,6 +51,7 @@ class Options:
     seconds: float | None = None
     compiler: str | None = None
     emulator: str | None = None
+    meter: str | None = None
 
     def allow(self, way: str, *names: str) -> None:
         """Refuse options that a way of measuring has no use for."""
@@ -131,28 +139,65 @@ def _default(target: Target, ways: Iterable[str]) -> str:
     return kind if address is None else f"{kind}:{address}"
 
 
+@contextmanager
+def _metered(name: str | None, target: Target, device: Device | None = None) -> Iterator[Meter | None]:
+    """Set up a meter before anything is measured, and give it back at the end."""
+    if name is None:
+        yield None
+        return
+    from edgegrow.measure.meters.opening import make_meter
+
+    meter = make_meter(name, power=target.active_power, voltage_v=target.soc.voltage_v, device=device)
+    with closing(meter):
+        meter.setup()
+        yield meter
+
+
+def _windows(options: Options, meter: Meter | None = None) -> Windows:
+    """Return how that is taken which needs long windows: times of boards, and energy."""
+    default = Windows() if meter is None else Windows(min_seconds=meter.description.window_s)
+    return Windows(
+        min_iterations=default.min_iterations if options.iterations is None else options.iterations,
+        min_seconds=default.min_seconds if options.seconds is None else options.seconds,
+    )
+
+
+_METERED = ("local", "ssh", "adb")
+"""Ways to real devices: what an emulator draws is its host's power."""
+
+
 def _on_device(way: str) -> Way:
-    """Measure on a device that runs edgegrow's runner."""
+    """Measure on a device: by edgegrow's runner, or on a phone without Python by Google's benchmark_model."""
 
     def measure(path: Path, target: Target, address: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
         from edgegrow.measure.identity import numbers
         from edgegrow.measure.remote import measure_on
 
-        options.allow(way, "threads", "iterations", "seconds")
+        metered = ("meter",) if way in _METERED else ()
+        options.allow(way, "threads", "iterations", "seconds", *metered)
         affinity = target.runtime.affinity
-        with DEVICES[way](target, address) as device:
-            return measure_on(
-                device,
-                path,
-                target=target.reference,
-                cpu_part=target.emulator.part if target.emulator is not None else None,
-                threads=target.runtime.threads if options.threads is None else options.threads,
-                affinity=None if affinity is None else numbers(affinity),
-                min_iterations=50 if options.iterations is None else options.iterations,
-                min_seconds=1.0 if options.seconds is None else options.seconds,
-                progress=listener.detail,
-                warn=listener.warn,
-            )
+        how: dict[str, Any] = {
+            "target": target.reference,
+            "cpu_part": target.emulator.part if target.emulator is not None else None,
+            "threads": target.runtime.threads if options.threads is None else options.threads,
+            "affinity": None if affinity is None else numbers(affinity),
+            "min_iterations": 50 if options.iterations is None else options.iterations,
+            "min_seconds": 1.0 if options.seconds is None else options.seconds,
+            "progress": listener.detail,
+        }
+        with (
+            DEVICES[way](target, address) as device,
+            _metered(options.meter, target, None if way == "local" else device) as meter,
+        ):
+            program = instead_of_python(device) if way == "adb" else None
+            if program is None:
+                windows = None if meter is None else _windows(options, meter)
+                return measure_on(device, path, meter=meter, windows=windows, warn=listener.warn, **how)
+            if meter is not None:
+                raise InputError(f"--meter: {device.name} has no Python to run its windows: leave it out")
+            listener.warn(f"{device.name}: there is no Python: {program} measures, and tells no outputs")
+            return measure_benchmark_model(device, path, program=program, **how)
 
     return measure
 
@@ -257,9 +302,8 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
     from edgegrow.deploy.simulate import simulate
     from edgegrow.measure.mcu.prediction import emulate_on, input_bytes
     from edgegrow.measure.serial import BAUD, measure_serial, package_model_id
-    from edgegrow.measure.serial_windows import Windows
 
-    options.allow("serial", "iterations", "seconds")
+    options.allow("serial", "iterations", "seconds", "meter")
     if path.is_dir():
         artifact, model_id = Artifact.of_package(path), package_model_id(path)
         inputs = _random((EMULATED_INPUTS, input_bytes(path)))
@@ -273,23 +317,20 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
         inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
         expected = simulate(graph, inputs).reshape(len(inputs), -1)
         inputs = inputs.reshape(len(inputs), -1)
-    default = Windows()
-    windows = Windows(
-        min_iterations=default.min_iterations if options.iterations is None else options.iterations,
-        min_seconds=default.min_seconds if options.seconds is None else options.seconds,
-    )
-    return measure_serial(
-        port,
-        artifact=artifact,
-        target=target.reference,
-        model_id=model_id,
-        inputs=inputs,
-        expected=expected,
-        baud=target.transport.baud or BAUD,
-        windows=windows,
-        progress=listener.detail,
-        warn=listener.warn,
-    )
+    with _metered(options.meter, target) as meter:
+        return measure_serial(
+            port,
+            artifact=artifact,
+            target=target.reference,
+            model_id=model_id,
+            inputs=inputs,
+            expected=expected,
+            baud=target.transport.baud or BAUD,
+            windows=_windows(options),
+            meter=meter,
+            progress=listener.detail,
+            warn=listener.warn,
+        )
 
 
 def _random(shape: tuple[int, ...]) -> np.ndarray:

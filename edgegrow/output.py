@@ -33,10 +33,13 @@ def emit(text: str) -> None:
             raise InputError(f"standard output: cannot write it: {error.strerror}") from error
 
 
-def emit_table(renderable: RenderableType) -> None:
-    """Write a table or text of rich, in colour on a terminal."""
+def emit_table(renderable: RenderableType, to_stderr: bool = False) -> None:
+    """Write a table or text of rich, in colour on a terminal; to standard error where JSON is the result."""
     from rich.console import Console
 
+    if to_stderr:
+        Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_COLUMNS).print(renderable)
+        return
     screen, page = Console(), StringIO()
     width = screen.width if screen.is_terminal else _PIPED_COLUMNS
     Console(file=page, force_terminal=screen.is_terminal, width=width).print(renderable)

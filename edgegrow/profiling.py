@@ -10,9 +10,9 @@ import torch
 from edgegrow import __version__
 from edgegrow.config import MeasureConfig
 from edgegrow.cost.fvcore import fvcore_macs
-from edgegrow.cost.memory import plan_arena
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.delivery import Delivery
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.simulate import simulate
 from edgegrow.devices import DEVICES
@@ -78,9 +78,10 @@ def _count(delivery: Delivery, data: Dataset, threads: int) -> tuple[Measurement
     checked = fvcore_macs(delivery.trace.graph, data.input_shape)
     return (
         Measurement(metric="float_accuracy", value=float_accuracy, unit="fraction", evidence="measured",
-                    identity=torch_identity, method=samples + before),
+                    identity=torch_identity, method=samples + before, trials=len(test)),
         Measurement(metric="accuracy", value=simulated, unit="fraction", evidence="emulated",
-                    identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic"),
+                    identity=own_identity, method=f"{samples}; TensorFlow Lite Micro's integer arithmetic",
+                    trials=len(test)),
         Measurement(metric="macs", value=delivery.graph.macs, unit="macs", evidence="predicted",
                     identity=own_identity, method=f"counted from the graph; fvcore counts {checked}"),
         Measurement(metric="params", value=delivery.graph.params, unit="params", evidence="predicted",
@@ -111,6 +112,7 @@ def _profile_file(
             evidence="measured",
             identity=session.identity,
             method=f"{len(data.test)} test samples, on the machine that edgegrow runs on",
+            trials=len(data.test),
         )
     merged = (reached, *counted, *profile.measurements)
     return profile.model_copy(update={"measurements": merged})
@@ -139,6 +141,7 @@ def _profile_package(
         evidence="emulated",
         identity=figures.emulation.identity,
         method=f"{len(inputs)} test samples: outputs equal to the simulator's, bit for bit; self-test passed",
+        trials=len(inputs),
     )
     return Profile(
         artifact=Artifact.of_package(path),

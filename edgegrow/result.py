@@ -76,6 +76,9 @@ class Try:
         Whether that is the goal.
     macs_trained : float
         Multiply-accumulates of its training.
+    collapsed : bool
+        Whether it ended less accurate than its snapshot was after a short training: this tells of its first
+        weights and not of its size, so that it was trained once more, from others.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Try:
     validation_accuracy: float
     reached: bool
     macs_trained: float
+    collapsed: bool
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> Try:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from torch import nn
 
 from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
-from edgegrow.files import write_atomic
+from edgegrow.files import locked, write_atomic
 from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Others, Progress
@@ -44,14 +44,15 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "step_size": _NUMBER, "predicted_loss_change": _NUMBER, "realised_loss_change": _NUMBER,
         "won_back": _NUMBER, "fresh": bool,
     },
+    "lost": {"step": int, "allocation": str},
     "rung": {"name": str, "macs": int, "macs_trained": _NUMBER},
     "snapshot": {
-        "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
+        "step": int, "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
         "validation_accuracy": _NUMBER,
     },
     "try": {
         "name": str, "snapshot": int, "macs": int, "validation_accuracy": _NUMBER, "reached": bool,
-        "macs_trained": _NUMBER,
+        "macs_trained": _NUMBER, "collapsed": bool,
     },
     "goal": {"accuracy": _NUMBER, "reached": bool, "try": str},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
@@ -218,6 +219,17 @@ class RunFolder:
         if not found:
             raise InputError(f"{path}: not a run folder (it has no config.toml): give the --out of a grow")
         return run
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Keep the run to this process while it goes on: two would take each other's checkpoints.
+
+        Raises
+        ------
+        InputError
+            On entering, if another process has it.
+        """
+        message = f"{self.path}: another process goes on with this run: wait for its end, or stop it"
+        return locked(self.history_file, message)
 
     @property
     def config_file(self) -> Path:

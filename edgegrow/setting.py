@@ -24,7 +24,9 @@ from edgegrow.growth.architecture import Records
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import BLOCKS, replay
+from edgegrow.growth.moves.places import pools_left_alone
 from edgegrow.growth.progress import Progress
+from edgegrow.growth.schedule import check_leaves_training
 from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
 from edgegrow.journal import Journal
@@ -75,6 +77,10 @@ class Setting:
         if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
             missing = " and ".join(left_out)
             listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")
+        if "weigh" in self.grow_config.moves and (left := pools_left_alone(self.example)):
+            reasons = "; ".join(f"{pool}: {reason}" for pool, reason in left.items())
+            listener.say(f"net {self.net.name}: weigh leaves pools alone ({reasons})")
+        check_leaves_training(self.example, self.grow_config)
         if config.quantize.qat_epochs:
             check_trainable(self.float_graph)
         self.train_config = config.train
@@ -189,6 +195,7 @@ class Setting:
             self.config.seed,
             Journal(folder, self.listener),
             self.example.widths(),
+            self.example,
         )
         if checkpoint is None:
             return grower, Progress()

@@ -25,6 +25,7 @@ from edgegrow.errors import InputError
 from edgegrow.measure.arm.scale import CycleScale
 from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.mcu.cores import find_core
+from edgegrow.measure.meters.constant import ActivePower
 from edgegrow.measure.protocol import TargetRef, Word, explain
 
 SOURCED = ("soc", "memory", "cost", "power")
@@ -254,25 +255,19 @@ class Target(_Frozen):
         InputError
             If the target is none, its core cannot be emulated, or its clock is missing.
         """
-        soc, cost, power = self.soc, self.cost, self.power
+        soc, cost = self.soc, self.cost
         if self.kind != "mcu" or soc.core is None or soc.clock_hz is None:
             raise InputError(f"target {self.name}: it is no microcontroller with soc.core and soc.clock_hz")
-        active_w = power.active_w
-        if active_w is None and power.pj_per_cycle is not None:
-            active_w = power.pj_per_cycle * 1e-12 * soc.clock_hz
         return Board(
             name=self.name,
             core=find_core(soc.core),
             clock_hz=soc.clock_hz,
-            voltage_v=soc.voltage_v,
             flash_bytes=self.memory.flash_bytes,
             ram_bytes=self.memory.ram_bytes,
             cycle_scale=cost.cycle_scale,
             calibration=cost.calibration,
             error=cost.error,
-            active_w=active_w,
-            power_error=power.error,
-            power_conditions=power.conditions,
+            power=self.active_power,
             compiler=self.runtime.compiler or "zig",
             emulator=self.emulator.name if self.emulator is not None else "unicorn",
         )
@@ -283,6 +278,16 @@ class Target(_Frozen):
         if cost.cycle_scale is None or cost.calibration is None or cost.error is None or clock_hz is None:
             return None
         return CycleScale(cost.cycle_scale, clock_hz, cost.calibration, cost.error)
+
+    @property
+    def active_power(self) -> ActivePower | None:
+        """What the target draws while it infers; None where its file does not tell."""
+        watts = self.power.active_w
+        if watts is None and self.power.pj_per_cycle is not None and self.soc.clock_hz is not None:
+            watts = self.power.pj_per_cycle * 1e-12 * self.soc.clock_hz
+        if watts is None:
+            return None
+        return ActivePower(watts, self.power.error, self.power.conditions, self.soc.voltage_v)
 
     @property
     def latency_table(self) -> Path | None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from edgegrow.config import TrainConfig
 from edgegrow.data.dataset import Dataset, Split
-from edgegrow.errors import InputError
+from edgegrow.errors import DivergedError
 
 TRAIN_PASSES = 3
 """A training step's multiply-accumulates in units of a forward pass: forward, and two products backward."""
@@ -142,7 +142,7 @@ def train(
 
     Raises
     ------
-    InputError
+    DivergedError
         If the loss is no number any more.
     """
     model.train()
@@ -168,7 +168,7 @@ def evaluate(model: nn.Module, split: Split, batch: int = 500) -> tuple[float, f
 
     Raises
     ------
-    InputError
+    DivergedError
         If the loss is no number any more.
     """
     training = model.training
@@ -204,5 +204,5 @@ def train_drawing(
 
 def _finite(loss: float) -> float:
     if not isfinite(loss):
-        raise InputError(f"training: it diverged (the loss is {loss}): lower train.lr")
+        raise DivergedError(f"training: it diverged (the loss is {loss}): lower train.lr")
     return loss

@@ -5,7 +5,7 @@
 Two cells run at a time. A finished cell is ``runs/growth-table/TASK/ARM/seed-N.json`` and is not made again;
 a growth that was interrupted goes on. Cells that others need (the default's training decides that of the
 controls from scratch) are added. At the end all that is finished is written to ``docs/results/growth.md``,
-and ``.json`` for machines.
+and ``.json`` for machines; cells that this file has from before need not be made again elsewhere.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def main() -> None:
     from growth.cells import Cell, run_cell  # PyTorch: not for --help
     from growth.claims import Results
     from growth.report import contents, markdown
+    from growth.restoring import restore
     from growth.runner import Failure, run_cells, with_needs
 
     def cell(task: str, arm: str, seed: str | int) -> Cell:
@@ -62,6 +63,9 @@ def main() -> None:
     if options.cell:
         run_cell(chosen[0])
         return
+    restored = restore(options.results / "growth.json", options.runs, lambda t, a: t in KNOWN and a in ARMS)
+    if restored:
+        _say(f"{restored} cells are published: they count as finished")
     failures, possible = [], []
     for one in chosen:
         try:
@@ -102,12 +106,14 @@ def main() -> None:
 
 def _finished(cell) -> dict | None:
     """Read a cell for the table, with its growth steps; one made with other settings is left out."""
+    from growth.restoring import told
+
     from edgegrow.run import RunFolder
 
     try:
         found = cell.result()
-        if found is not None and cell.arm.kind == "grow":
-            found["growth"] = list(RunFolder(cell.folder).history("growth"))
+        if found is not None and cell.arm.kind == "grow" and cell.folder.exists():
+            found["growth"] = told(list(RunFolder(cell.folder).history("growth")))
         return found
     except InputError as error:
         _say(f"{cell.label}: left out: {error}")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from results import table, write_results
 
-from edgegrow.cost.memory import plan_arena
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.read import read_tflite
 from edgegrow.measure.mcu.emulator import emulate

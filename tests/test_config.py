@@ -144,9 +144,3 @@ def test_configurations_are_frozen():
     config = RunConfig(budget=Budget(macs=1))
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 1
-
-
-def test_growth_steps_that_would_leave_no_training_are_refused():
-    settings = ["budget={macs=1000}", "grow.steps=30", "grow.interval=0.1"]
-    with pytest.raises(InputError, match="lower steps or interval"):
-        resolve_config(settings=settings)

@@ -104,14 +104,20 @@ def test_programs(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     checks = [check for check in diagnose() if check.group == "programs"]
     assert [(check.name, check.status) for check in checks] == [
+        ("adb", "missing"),
         ("arm-none-eabi-gcc", "missing"),
         ("qemu-system-arm", "missing"),
     ]
-    assert "apt install gcc-arm-none-eabi" in checks[0].remedy
-    for name, answer in (("arm-none-eabi-gcc", "echo 12.2.1"), ("qemu-system-arm", "exit 1")):
+    assert "apt install gcc-arm-none-eabi" in checks[1].remedy
+    for name, answer in (
+        ("adb", "echo Version 29.0.6"),
+        ("arm-none-eabi-gcc", "echo 12.2.1"),
+        ("qemu-system-arm", "exit 1"),
+    ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
         (tmp_path / name).chmod(0o755)
-    compiler, emulator = (check for check in diagnose() if check.group == "programs")
+    adb, compiler, emulator = (check for check in diagnose() if check.group == "programs")
+    assert (adb.status, adb.version) == ("ok", "29.0.6")
     assert (compiler.status, compiler.version, compiler.remedy) == ("ok", "12.2.1", "")
     assert emulator.status == "broken"
 

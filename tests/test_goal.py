@@ -6,11 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from edgegrow import api
+from edgegrow import api, goal
 from edgegrow.budget import Budget, Goal
 from edgegrow.config import resolve_config
 from edgegrow.errors import BudgetError
 from edgegrow.growth.goal_search import CLOSE
+from edgegrow.growth.grow import Grower
+from edgegrow.run import RunFolder
 
 from .crashes import fingerprint, until_finished
 
@@ -68,6 +70,23 @@ def test_every_try_is_trained_for_all_epochs_and_counted(reached):
     assert reached.training()["macs_trained"] == parts
 
 
+def test_blocks_are_decided_on_before_anything_is_trained_for_all_epochs(tmp_path):
+    """A network with places for blocks takes a growth step first; a try has the blocks of its snapshot."""
+    values = {
+        "net.name": "dscnn", "budget": {"macs": 40e3}, "goal": {"accuracy": 0.3}, "train.epochs": 4.0,
+        "grow.samples": 32, "grow.moves": ("deepen",), "grow.allocations": ("gain",),
+    }  # fmt: skip
+    run = api.grow(resolve_config(values=values), tmp_path / "run")
+    events = list(run.folder.history())
+    kinds = [event["event"] for event in events]
+    assert kinds.index("growth") < kinds.index("try")
+    taken = {event["step"]: event["insertions"] for event in events if event["event"] == "snapshot"}
+    assert {0, 1} <= taken.keys()
+    for one in run.tries():
+        checkpoint = RunFolder(run.folder.path / "tries" / one.name).load_checkpoint()
+        assert list(checkpoint.progress.insertions) == taken[one.snapshot]
+
+
 def test_growing_stops_far_below_a_budget_that_is_not_needed(reached):
     """The trunk ends where the largest try needed it, not at the budget."""
     snapshots = [event["macs"] for event in reached.folder.history("snapshot")]
@@ -119,3 +138,27 @@ def test_a_search_that_crashes_again_and_again_ends_the_same(missed, tmp_path, m
 def test_the_delivered_network_is_exported_again_to_the_byte(reached, run_cli, tmp_path):
     assert run_cli("export", reached.folder.path, "--out", tmp_path, "-q")[0] == 0
     assert (tmp_path / "model.tflite").read_bytes() == (reached.folder.path / "model.tflite").read_bytes()
+
+
+def test_a_training_that_collapses_is_made_once_more_from_other_weights(tmp_path, monkeypatch):
+    """A network that ends below its short training: its size is tried again, and it tells nothing itself."""
+    real, trained = goal.evaluate, []
+
+    def anneal(grower, progress):
+        Grower.anneal(grower, progress)
+        trained.append(grower.trace.graph)
+
+    def evaluate(model, split):
+        loss, accuracy = real(model, split)
+        return loss, 0.0 if trained and model is trained[0] else accuracy
+
+    monkeypatch.setattr(goal, "evaluate", evaluate)
+    monkeypatch.setattr("edgegrow.setting.Grower", type("Ending", (Grower,), {"anneal": anneal}))
+    run = api.grow(config("macs=8k", "accuracy=90%"), tmp_path / "run")
+    first, second, *others = run.tries()
+    assert (first.collapsed, first.reached, first.validation_accuracy) == (True, False, 0.0)
+    assert second.macs == first.macs
+    assert not any(one.collapsed for one in (second, *others))
+    seeds = [RunFolder.open(run.folder.path / "tries" / one.name).config().seed for one in (first, second)]
+    assert seeds[0] == 0 != seeds[1]
+    assert all(one.validation_accuracy > 0.3 for one in others)

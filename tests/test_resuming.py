@@ -1,6 +1,9 @@
 """Runs interrupted at every kind of place: they end as if they had never stopped, history and all."""
 
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -72,6 +75,35 @@ def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):
     for name in ARTIFACTS:
         assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()
     assert events(folder) == events(whole.folder.path)
+
+
+class AtOnce(Silent):
+    """Interrupts whatever is trained first."""
+
+    def step(self, stage, step, steps, figures):
+        raise KeyboardInterrupt
+
+
+def test_two_processes_do_not_go_on_with_one_run_but_the_second_does_once_the_first_is_killed(
+    run_cli, tmp_path
+):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "edgegrow", "grow", "--net=mlp", "--budget=macs=5k", "--epochs=9000"]
+    growing = subprocess.Popen([*command, "--quiet", "--out", folder])
+    try:
+        while not any(folder.glob("checkpoints/*.json")):
+            assert growing.poll() is None
+            time.sleep(0.05)
+        code, out, err = run_cli("grow", "--resume", folder)
+        assert (code, out) == (2, "")
+        message = "another process goes on with this run: wait for its end, or stop it"
+        assert err == f"error: {folder}: {message}\n"
+        assert growing.poll() is None
+    finally:
+        growing.kill()
+        growing.wait()
+    with pytest.raises(KeyboardInterrupt):
+        api.resume(folder, AtOnce())
 
 
 def trimming():

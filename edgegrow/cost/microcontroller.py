@@ -20,8 +20,8 @@ from edgegrow import deploy
 from edgegrow.cost.calibration import digest
 from edgegrow.cost.cycles import CyclePrices
 from edgegrow.cost.layers import LayerShape
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.c_memory import operator_memory
 from edgegrow.deploy.graph import Array, FloatGraph
@@ -191,11 +191,12 @@ class MicrocontrollerCosts:
         self, graph: FloatGraph, cycles: float | None, flash_bytes: float, ram_bytes: float
     ) -> dict[str, float]:
         latency_ms = None if cycles is None else self.board.latency_ms((1 + SLACK_CYCLES) * cycles)
+        power = self.board.power
         every = {
             "macs": graph.macs,
             "params": graph.params,
             "latency_ms": latency_ms,
-            "energy_mj": None if latency_ms is None else self.board.energy_mj(latency_ms),
+            "energy_mj": None if latency_ms is None or power is None else power.energy_mj(latency_ms),
             "ram_bytes": ram_bytes + SLACK_RAM_BYTES,
             "flash_bytes": flash_bytes + SLACK_FLASH_BYTES,
         }
@@ -273,7 +274,7 @@ def check_predictable(metrics: Iterable[str], board: Board) -> None:
                 f"budget {metric}: target '{board.name}' has no calibrated cycle model: "
                 "budget macs, ram and flash there"
             )
-        if metric == "energy_mj" and board.energy_mj(1) is None:
+        if metric == "energy_mj" and board.power is None:
             raise InputError(
                 f"budget {metric}: target '{board.name}' has no power figure: budget latency there"
             )

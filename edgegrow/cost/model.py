@@ -7,8 +7,8 @@ from functools import cache
 
 from edgegrow.cost.flash import FlashModel
 from edgegrow.cost.layers import LayerShape, count_macs, count_params
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.structure import resize_graph
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.graph import FloatGraph, Weighted
 from edgegrow.errors import InputError
 

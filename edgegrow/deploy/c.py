@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from edgegrow import __version__
-from edgegrow.cost.memory import ALIGNMENT, ArenaPlan, plan_arena
+from edgegrow.deploy.arena import ALIGNMENT, ArenaPlan, plan_arena
 from edgegrow.deploy.c_cmsis import FOLDER as CMSIS_FOLDER
 from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.c_emit import EmittedOperator, array

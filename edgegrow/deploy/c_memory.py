@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from edgegrow.cost.memory import ALIGNMENT
+from edgegrow.deploy.arena import ALIGNMENT
 from edgegrow.deploy.elementwise import FUNCTIONS
 from edgegrow.deploy.graph import (
     Add,

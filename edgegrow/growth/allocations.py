@@ -7,7 +7,7 @@ into a block of some kind with the rest in proportion.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +104,24 @@ class Allocator:
     pricing: Pricing
     limits: Mapping[str, float]
     proportions: Mapping[str, int]
+
+    def every(self, ways: Iterable[str], blocks: Iterable[str]) -> list[Option]:
+        """Lay the budget out in some ways, and with a block of some kinds where one fits; none twice.
+
+        Parameters
+        ----------
+        ways : iterable of str
+            ``proportional`` or ``gain``.
+        blocks : iterable of str
+            Kinds.
+        """
+        own = {"proportional": self.proportional, "gain": self.gain}
+        found = [own[way]() for way in ways]
+        found += [option for kind in blocks if (option := self.block(kind)) is not None]
+        distinct: dict[tuple[str | int, ...], Option] = {}
+        for option in found:
+            distinct.setdefault(tuple(option.network), option)
+        return list(distinct.values())
 
     def proportional(self) -> Option:
         """Widen all groups in proportion, each by its most promising moves."""

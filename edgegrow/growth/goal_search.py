@@ -34,6 +34,9 @@ _PRIOR = (0.03 / 0.15) ** 2
 """Variance of the logarithm of an error between seeds, over that of a slope around what short trainings
 say."""
 
+_WIDE = CLOSE**3
+"""Ratio of a bracket's ends from which on a prediction outside it is not followed to the nearer end."""
+
 _ASTRAY = 3
 """Trainings in a row on one side of the goal after which the line misleads, and the bracket is halved."""
 
@@ -125,7 +128,9 @@ def next_size(
         return largest if largest is not None and size * _EDGE >= largest else size
     below = bracket.reached / _STEP
     if bracket.missed is not None:
-        if len({one.accuracy >= goal for one in tries[-_ASTRAY:]}) == 1:
+        outside = not bracket.missed < predicted < bracket.reached
+        astray = len({one.accuracy >= goal for one in tries[-_ASTRAY:]}) == 1
+        if astray or (outside and bracket.reached > _WIDE * bracket.missed):
             predicted = sqrt(bracket.missed * bracket.reached)
         return min(max(predicted, bracket.missed * _STEP), below)
     size = min(max(predicted, bracket.reached / _FARTHEST), below)

@@ -37,10 +37,11 @@ class Progress:
         ``{group name: channels}``, what growing in proportion keeps to.
     probes : dict
         Options of the present growth step that have been tried: their ``network``, and as ``figures``
-        `edgegrow.growth.probe.Figures` as JSON.
+        `edgegrow.growth.probe.Figures` as JSON, or None of a try that diverged.
     vetted : dict
         Blocks that were ahead and had a hard look taken at them, by place and form: the growth ``step``,
-        whether the block ``holds``, and `edgegrow.growth.vetting.Look` as JSON ``without`` and ``with`` it.
+        whether the block ``holds``, and `edgegrow.growth.vetting.Look` as JSON ``without`` and ``with`` it,
+        or None of a look that diverged.
     anneal_steps, anneal_total : int
         Optimiser steps taken at the final size, and how many there will be (0: not yet decided).
     macs_trained : float

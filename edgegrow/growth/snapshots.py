@@ -23,12 +23,15 @@ class Snapshot:
 
     Attributes
     ----------
+    step : int
+        Growth steps before it.
     architecture : Architecture
         Its shape.
     short : Trained
         Its size, and the accuracy after the short training that it has had.
     """
 
+    step: int
     architecture: Architecture
     short: Trained
 
@@ -36,7 +39,7 @@ class Snapshot:
     def of_event(cls, event: Mapping[str, Any]) -> Snapshot:
         """Read it back from a run's history."""
         architecture = Architecture(event["widths"], event["insertions"])
-        return cls(architecture, Trained(event["macs"], event["validation_accuracy"]))
+        return cls(event["step"], architecture, Trained(event["macs"], event["validation_accuracy"]))
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,26 @@ class Sized:
     macs : int
         Multiply-accumulates of one inference.
     snapshot : int
-        Place of the snapshot that it is, or that was narrowed to it.
+        Growth steps before the snapshot that it is, or that was narrowed to it.
+    short_accuracy : float
+        That snapshot's, after its short training.
     """
 
     architecture: Architecture
     macs: int
     snapshot: int
+    short_accuracy: float
 
 
 def whole(snapshots: Sequence[Snapshot]) -> list[Sized]:
     """Return the snapshots as they are."""
-    return [Sized(one.architecture, one.short.macs, place) for place, one in enumerate(snapshots)]
+    return [Sized(one.architecture, one.short.macs, one.step, one.short.accuracy) for one in snapshots]
+
+
+def as_deep(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """Return the snapshots that have all the blocks of the last: they are the better ones of their sizes."""
+    blocks = snapshots[-1].architecture.insertions
+    return [one for one in snapshots if one.architecture.insertions == blocks]
 
 
 def narrowest(snapshots: Sequence[Snapshot], fresh: Callable[[], NetworkTrace]) -> int:
@@ -84,8 +96,8 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     for one in whole(snapshots):
         if abs(one.macs / size - 1) <= _NEAR:
             return one
-    place = next(i for i, snapshot in enumerate(snapshots) if snapshot.short.macs > size)
-    above = snapshots[place].architecture
+    snapshot = next(one for one in snapshots if one.short.macs > size)
+    above = snapshot.architecture
     trace = above.build(fresh())
 
     def share_used(widths: Mapping[str, int]) -> float:
@@ -94,7 +106,8 @@ def of_size(snapshots: Sequence[Snapshot], size: float, fresh: Callable[[], Netw
     least = _least(above)
     widths = proportional_widths(above.widths, least, share_used, above.widths)
     narrowed = Architecture(widths or least, above.insertions)
-    return Sized(narrowed, count_macs(trace.shapes(narrowed.widths)), place)
+    macs = count_macs(trace.shapes(narrowed.widths))
+    return Sized(narrowed, macs, snapshot.step, snapshot.short.accuracy)
 
 
 def _least(architecture: Architecture) -> Widths:

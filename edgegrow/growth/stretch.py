@@ -57,6 +57,10 @@ class Trainer:
     seed: int
     journal: Journal
 
+    def epoch_macs(self, macs: int) -> float:
+        """Multiply-accumulates that an epoch of a network takes whose inference takes so many."""
+        return float(TRAIN_PASSES * macs * self.batches.size * self.batches.steps_per_epoch)
+
     def train(
         self,
         network: nn.Module,
@@ -80,7 +84,7 @@ class Trainer:
         optimizer : torch.optim.Optimizer
             Over its parameters.
         progress : Progress
-            Is charged with the training.
+            Is charged with the training, also where it diverges.
         stage : str
             What it is called in the history.
         key : tuple of int
@@ -96,10 +100,11 @@ class Trainer:
 
         Raises
         ------
-        InputError
+        DivergedError
             If the training diverges.
         """
         steps = range(first, min(first + self.batches.steps_per_epoch, total))
+        progress.macs_trained += TRAIN_PASSES * macs * self.batches.size * len(steps)
         started = time.monotonic()
         loss = train_drawing(
             generator(self.seed, *key),
@@ -110,7 +115,6 @@ class Trainer:
             steps,
             lambda step, value: self.journal.step(stage, step + 1, total, value),
         )
-        progress.macs_trained += TRAIN_PASSES * macs * self.batches.size * len(steps)
         validation_loss, validation_accuracy = evaluate(network, self.data.validation)
         self.journal.record(
             "epoch",

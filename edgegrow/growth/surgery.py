@@ -1,4 +1,4 @@
-"""Widening a group: function-preserving at a zero step, optimiser state carried along.
+"""Widening a group by its own channels: function-preserving, optimiser state carried along.
 
 Parameters keep their identity (their data is replaced), so an optimiser that holds them stays valid.
 """
@@ -38,15 +38,18 @@ class ChannelSplit:
     directions: list[torch.Tensor]
 
 
-def _buffers(state: Momenta, parameter: nn.Parameter) -> Iterator[tuple[dict[str, torch.Tensor], str]]:
+def momenta_of(state: Momenta, parameter: nn.Parameter) -> Iterator[tuple[dict[str, torch.Tensor], str]]:
+    """Yield the buffers that follow a parameter: the mapping that holds each, and its key there."""
     own = state.get(parameter, {})
     for key, value in own.items():
         if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
             yield own, key
 
 
-def _taken(tensor: torch.Tensor, index: torch.Tensor, axis: int, factor: torch.Tensor | None) -> torch.Tensor:
-    """Entries ``index`` of a tensor along ``axis``, each multiplied by its factor."""
+def entries_of(
+    tensor: torch.Tensor, index: torch.Tensor, axis: int, factor: torch.Tensor | None
+) -> torch.Tensor:
+    """Take the entries ``index`` of a tensor along ``axis``, each multiplied by its factor."""
     tensor = tensor.index_select(axis, index)
     if factor is None:
         return tensor
@@ -75,9 +78,9 @@ def take_entries(
     factor, momentum_factor : torch.Tensor, optional
         ``(m,)``, what the entries, and their momentum, are multiplied by.
     """
-    for own, key in list(_buffers(state, parameter)):
-        own[key] = _taken(own[key], index, axis, momentum_factor)
-    parameter.data = _taken(parameter.data, index, axis, factor)
+    for own, key in list(momenta_of(state, parameter)):
+        own[key] = entries_of(own[key], index, axis, momentum_factor)
+    parameter.data = entries_of(parameter.data, index, axis, factor)
     parameter.grad = None
 
 
@@ -224,129 +227,14 @@ def split_channels(
         for name in split.group.filtered:
             if name in directions:
                 taken = gathering(trace, trace.rows[name], split.group, index)
-                directions[name] = _taken(directions[name], taken.places, 0, taken.factor(sign))
+                directions[name] = entries_of(directions[name], taken.places, 0, taken.factor(sign))
         for consumer in split.group.consumers:
             if consumer.name in directions:
                 taken = gathering(trace, trace.columns[consumer.name], split.group, index)
                 direction = directions[consumer.name]
-                directions[consumer.name] = _taken(direction, taken.places, 1, taken.factor(factor))
+                directions[consumer.name] = entries_of(direction, taken.places, 1, taken.factor(factor))
         take_channels(trace, split.group, index, factor, state)
     return {trace.module(name).weight: direction for name, direction in directions.items()}  # type: ignore[misc]
-
-
-def fresh_filters(
-    trace: NetworkTrace, group: ChannelGroup, count: int, generator: torch.Generator
-) -> list[torch.Tensor]:
-    """Draw filters for new channels of a group, as long as its present filters are on average.
-
-    Parameters
-    ----------
-    trace : NetworkTrace
-        The network that `group` belongs to.
-    group : ChannelGroup
-        A growable group.
-    count : int
-        New channels.
-    generator : torch.Generator
-        For the directions, which are uniform on the sphere.
-
-    Returns
-    -------
-    list of torch.Tensor
-        For each of ``group.filtered``, what `add_channels` takes.
-    """
-    filters = []
-    for name, rows in zip(group.filtered, group.rows, strict=True):
-        layer: Any = trace.module(name)
-        weight = layer.weight.detach()
-        drawn = torch.randn(count * rows, *weight.shape[1:], generator=generator).to(weight)
-        places = trace.places(trace.rows[name], group, torch.arange(trace.sizes[group.name])).reshape(-1)
-        wanted = weight[places].flatten(1).norm(dim=1).mean()
-        lengths = drawn.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.ndim - 1))
-        filters.append(drawn * wanted / lengths)
-    return filters
-
-
-@torch.no_grad()
-def add_channels(
-    trace: NetworkTrace, group: ChannelGroup, filters: Sequence[torch.Tensor], state: Momenta | None = None
-) -> None:
-    """Give a group new channels that nothing reads yet: the function stays as it is.
-
-    Biases are 0 and batch norms are at ``gamma = 1``, ``beta = 0``, with statistics estimated from those of
-    the present channels; outgoing weights and all momentum are 0.
-
-    Parameters
-    ----------
-    trace : NetworkTrace
-        The network; changed in place. New channels come after the present ones.
-    group : ChannelGroup
-        A growable group.
-    filters : sequence of torch.Tensor
-        For each of ``group.filtered``, shaped as `ChannelSplit.directions` are; those of `fresh_filters`, for
-        one.
-    state : mapping, optional
-        The optimiser's ``state``.
-    """
-    width, count = trace.sizes[group.name], len(filters[0]) // group.rows[0]
-    present = (torch.arange(width + count) < width).float()
-    index = torch.arange(width + count) * present.long()
-    layer_of = {layer.norm: layer.shape.name for layer in trace.layers if layer.norm}
-    added = dict(zip(group.filtered, filters, strict=True))
-    statistics = {
-        name: _new_statistics(trace, group, name, layer_of.get(name, ""), added, count)
-        for name in group.norms
-        if trace.module(name)._buffers.get("running_mean") is not None
-    }
-    for consumer in group.consumers:
-        if consumer.name in added:  # its new filters do not read the new channels either
-            columns = gathering(trace, trace.columns[consumer.name], group, index)
-            rows = added[consumer.name]
-            added[consumer.name] = _taken(rows, columns.places, 1, columns.factor(present))
-    take_channels(trace, group, index, present, state, column_momentum_factor=present)
-    for name in group.filtered + group.norms:
-        module: Any = trace.module(name)
-        places = trace.places(trace.rows[name], group, torch.arange(width, width + count)).reshape(-1)
-        weight, bias = module._parameters.get("weight"), module._parameters.get("bias")
-        if weight is not None:
-            weight[places] = added[name] if name in added else _initial_scale(module)
-        if bias is not None:
-            bias[places] = 0.0
-        if name in statistics:
-            module.running_mean[places], module.running_var[places] = statistics[name]
-
-
-def _initial_scale(norm: nn.Module) -> float:
-    return 0.25 if isinstance(norm, nn.PReLU) else 1.0  # PyTorch's own
-
-
-def _new_statistics(
-    trace: NetworkTrace,
-    group: ChannelGroup,
-    norm_name: str,
-    layer_name: str,
-    added: Mapping[str, torch.Tensor],
-    count: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Estimate the running mean and variance of a batch norm's places of ``count`` new channels.
-
-    What a layer with filters ``w`` makes has mean ``w'E[x]`` and variance ``w'Cov[x]w``. ``E[x]`` is the
-    shortest one that gives the present means, and ``Cov[x]`` the multiple of the identity that fits best on
-    average. A norm that follows no layer directly takes the averages over the group's channels.
-    """
-    norm: Any = trace.module(norm_name)
-    places = trace.places(trace.rows[norm_name], group, torch.arange(trace.sizes[group.name]))
-    mean: torch.Tensor = norm.running_mean[places]
-    variance: torch.Tensor = norm.running_var[places]
-    if layer_name not in added:
-        new = count * places.shape[1]
-        return mean.mean().expand(new), variance.mean().expand(new)
-    layer: Any = trace.module(layer_name)
-    rows = places.reshape(-1)  # the layer's too, whose output it reads
-    weight, fresh = layer.weight[rows].flatten(1), added[layer_name].flatten(1)
-    centred = mean.reshape(-1) if layer.bias is None else mean.reshape(-1) - layer.bias[rows]
-    spread = (variance.reshape(-1) / weight.square().sum(1).clamp_min(1e-12)).mean()
-    return fresh @ (torch.linalg.pinv(weight) @ centred), fresh.square().sum(1) * spread
 
 
 def resize(trace: NetworkTrace, widths: Mapping[str, int]) -> None:
@@ -357,53 +245,3 @@ def resize(trace: NetworkTrace, widths: Mapping[str, int]) -> None:
     for group in trace.growable:
         index = torch.arange(widths[group.name]) % trace.sizes[group.name]
         take_channels(trace, group, index, torch.ones(len(index)))
-
-
-def filter_norms(trace: NetworkTrace) -> dict[str, float]:
-    """Mean norm of a filter of every layer that a batch norm directly follows, ``{layer path: norm}``."""
-    norms = {}
-    for layer in trace.layers:
-        if layer.norm:
-            weight: nn.Parameter = trace.module(layer.shape.name).weight  # type: ignore[assignment]
-            norms[layer.shape.name] = weight.detach().flatten(1).norm(dim=1).mean().item()
-    return norms
-
-
-@torch.no_grad()
-def rescale_filters(trace: NetworkTrace, norms: Mapping[str, float], state: Momenta | None = None) -> None:
-    """Give filters that a batch norm follows a norm of ``norms``; the network's function stays as it is.
-
-    Under batch norm the effective learning rate of a filter is ``lr / ||w||**2``, and trained filters are
-    some three times longer than fresh ones: inherited as they are, they learn nine times more slowly, and it
-    is this that makes a grown network lose to one trained from scratch.
-
-    Parameters
-    ----------
-    trace : NetworkTrace
-        The network; changed in place.
-    norms : mapping
-        ``{layer path: norm}``, as `filter_norms` gave at initialisation.
-    state : mapping, optional
-        The optimiser's ``state``; momentum is scaled as the gradient is, by the inverse.
-    """
-    state = {} if state is None else state
-    for layer in trace.layers:
-        name = layer.shape.name
-        if not layer.norm or name not in norms:
-            continue
-        module, norm = trace.module(layer.shape.name), trace.module(layer.norm)
-        weight: nn.Parameter = module.weight  # type: ignore[assignment]
-        lengths = weight.flatten(1).norm(dim=1)
-        scale = torch.where(lengths > 0, norms[name] / lengths.clamp_min(1e-12), torch.ones_like(lengths))
-        shaped = scale.reshape(-1, *[1] * (weight.ndim - 1))
-        weight.mul_(shaped)
-        for own, key in list(_buffers(state, weight)):
-            own[key] = own[key] / shaped
-        if isinstance(module.bias, nn.Parameter):
-            module.bias.mul_(scale)
-            for own, key in list(_buffers(state, module.bias)):
-                own[key] = own[key] / scale
-        eps: float = norm.eps  # type: ignore[assignment]
-        norm.running_mean *= scale  # type: ignore[operator]
-        # (var + eps) scales exactly, so that the function does, down to variances that eps outweighs.
-        norm.running_var = ((norm.running_var + eps) * scale**2 - eps).clamp_min(0.0)  # type: ignore[operator]

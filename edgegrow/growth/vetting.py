@@ -17,6 +17,7 @@ import torch
 
 from edgegrow.config import TrainConfig
 from edgegrow.data.dataset import Dataset, Split
+from edgegrow.errors import DivergedError
 from edgegrow.growth.architecture import initialise
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.probe import count_of
@@ -89,12 +90,15 @@ class Vetting:
         order = torch.randperm(len(train), generator=generator(self.seed, _SAMPLES))[:count].numpy()
         return batches_of(self.data, self.config, Split(train.x[order], train.y[order]))
 
-    def holds(self, without: Look, with_block: Look) -> bool:
+    def holds(self, without: Look | None, with_block: Look | None) -> bool:
         """Whether a network with a block is not behind one without it.
 
         Its accuracy may be lower by a standard error of the difference, ``sqrt(2 p (1 - p) / n)`` for ``n``
-        validation samples, and its loss higher by half: more is confidence in what is wrong.
+        validation samples, and its loss higher by half: more is confidence in what is wrong. None is said of
+        one whose training diverged: it is behind every other.
         """
+        if without is None or with_block is None:
+            return with_block is not None
         p = without.accuracy
         error = sqrt(2 * p * (1 - p) / len(self.data.validation))
         return with_block.accuracy >= p - error and with_block.loss <= _MOST_LOSS * without.loss
@@ -109,7 +113,7 @@ class Vetting:
         """Multiply-accumulates that the training of a network takes."""
         return float(TRAIN_PASSES * count_of(trace) * self.batches.size * self.steps)
 
-    def look(self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]) -> Look:
+    def look(self, trace: NetworkTrace, on_step: Callable[[int, int, float], None]) -> Look | None:
         """Train a network from fresh weights, and see what it does on validation samples.
 
         Parameters
@@ -119,22 +123,25 @@ class Vetting:
         on_step : callable
             Called with the number of each step, of all steps, and its loss.
 
-        Raises
-        ------
-        InputError
-            If the training diverges.
+        Returns
+        -------
+        Look or None
+            None if the training diverges.
         """
         config, batches, steps = self.config, self.batches, self.steps
         initialise(trace, self.seed)
         optimizer = make_optimizer(trace.graph, config.lr, config.momentum, config.weight_decay)
-        train_drawing(
-            generator(self.seed, _ORDER),
-            trace.graph,
-            optimizer,
-            batches,
-            partial(cosine, config.lr, steps=steps),
-            range(steps),
-            lambda step, loss: on_step(step + 1, steps, loss),
-        )
-        loss, accuracy = evaluate(trace.graph, self.data.validation)
+        try:
+            train_drawing(
+                generator(self.seed, _ORDER),
+                trace.graph,
+                optimizer,
+                batches,
+                partial(cosine, config.lr, steps=steps),
+                range(steps),
+                lambda step, loss: on_step(step + 1, steps, loss),
+            )
+            loss, accuracy = evaluate(trace.graph, self.data.validation)
+        except DivergedError:
+            return None
         return Look(accuracy, loss)

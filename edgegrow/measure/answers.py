@@ -158,11 +158,30 @@ class Timed(_Answer):
     warnings: Annotated[tuple[Text, ...], Field(max_length=20)]
 
 
+class Window(_Answer):
+    """Inferences without a pause between them.
+
+    Attributes
+    ----------
+    start_s : float
+        When they began, in s since the device was started.
+    seconds : float
+        What they took, in s.
+    iterations : int
+    """
+
+    start_s: Annotated[FiniteFloat, Field(ge=0, lt=2**40)]
+    seconds: Annotated[FiniteFloat, Field(gt=0, lt=2**40)]
+    iterations: Annotated[int, Field(ge=1, lt=2**53)]
+
+
 class Answer(Opened, Timed):
     """The answer to a request in a file: `Opened`, `Timed`, and the outputs.
 
     Attributes
     ----------
+    windows : tuple of Window
+        For an energy meter.
     outputs_sha256 : str
         Hash of the outputs of all inputs, one after the other.
     outputs : str or None
@@ -170,6 +189,7 @@ class Answer(Opened, Timed):
     """
 
     schema_: Literal[1] = Field(alias="schema")
+    windows: Annotated[tuple[Window, ...], Field(max_length=1000)] = ()
     outputs_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     outputs: Annotated[str, Field(max_length=2 << 20)] | None
 

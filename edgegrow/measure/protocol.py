@@ -26,11 +26,16 @@ SCHEMA = 1
 LARGEST_PACKAGE_BYTES = 2**28
 """Bytes that a C package's files may have together."""
 
+LARGEST_PROFILE_BYTES = 2**26
+"""Bytes of a profile's file that is read: hundreds of measurements with all of their samples."""
+
 Evidence = Literal["measured", "emulated", "predicted", "published"]
 Aggregation = Literal["exact", "min", "median", "mean", "max", "p90", "p99"]
 Format = Literal["tflite", "onnx", "ort", "c"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Word = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that other languages read too; a larger one is kept as a float."""
 
 
 class _Frozen(BaseModel):
@@ -62,6 +67,8 @@ class Identity(_Frozen):
         Operating system and its version, or the firmware.
     python : str or None
         Version of Python, where it made the calls.
+    meter : str or None
+        What measured energy: its name, resolution and rate.
     """
 
     runtime: str | None = None
@@ -76,6 +83,7 @@ class Identity(_Frozen):
     governor: str | None = None
     os: str | None = None
     python: str | None = None
+    meter: str | None = None
 
 
 class Measurement(_Frozen):
@@ -97,10 +105,12 @@ class Measurement(_Frozen):
         How it was obtained: warm-up, iterations, load of the machine, meter, source.
     error : float or None
         Relative error that a prediction has been seen to have; 0.1 is 10 %.
+    trials : int or None
+        How many there were, where `value` is the share of them that succeeded: an accuracy's test samples.
     """
 
     metric: Word
-    value: int | FiniteFloat
+    value: Count | FiniteFloat
     unit: Word
     aggregation: Aggregation = "exact"
     samples: tuple[FiniteFloat, ...] = ()
@@ -108,6 +118,7 @@ class Measurement(_Frozen):
     identity: Identity = Identity()
     method: str = ""
     error: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    trials: Annotated[Count, Field(ge=1)] | None = None
 
 
 class Unavailable(_Frozen):
@@ -204,7 +215,11 @@ class Profile(_Frozen):
             of the wrong type or not finite.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            with Path(path).open("rb") as file:
+                content = file.read(LARGEST_PROFILE_BYTES + 1)
+            if len(content) > LARGEST_PROFILE_BYTES:
+                raise InputError(f"profile {path}: more than {LARGEST_PROFILE_BYTES:,} bytes: not a profile")
+            text = content.decode("utf-8")
             raw = json.loads(text)
         except OSError as error:
             raise InputError(f"profile {path}: cannot read it: {error.strerror}") from error

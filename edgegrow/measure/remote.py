@@ -21,10 +21,14 @@ from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
 from edgegrow.measure.device import Device, DeviceError, Finished, last_line
 from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
 from edgegrow.measure.identity import describe, identity_of, warnings
+from edgegrow.measure.meters.energy import measure_energy
+from edgegrow.measure.meters.meter import Meter
+from edgegrow.measure.meters.recording import Stretch
 from edgegrow.measure.process import explain_end, explain_refusal
 from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import timed_measurements
+from edgegrow.measure.window_plan import Windows
 
 Say = Callable[[str], None]
 
@@ -152,19 +156,26 @@ def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> t
     return result, doubt if deviation > USUAL_LSB else None
 
 
-def check_core(answer: Answer, cpu_part: str | None) -> None:
+def check_core(found: str, machine: str, cpu_part: str | None) -> None:
     """Refuse a device whose processor is not the target's.
+
+    Parameters
+    ----------
+    found : str
+        Part numbers of its cores (``CPU part`` in ``/proc/cpuinfo``), e.g. ``0xd05, 0xd0b``.
+    machine : str
+        What it is, e.g. ``aarch64``.
+    cpu_part : str or None
+        The target's, which one of its cores must have.
 
     Raises
     ------
     InputError
-        If none of its cores has this part number (``CPU part`` in ``/proc/cpuinfo``); the words follow the
-        artifact's name.
+        If none has; the words follow the artifact's name.
     """
-    found = answer.system.cpuinfo.get("CPU part", "")
     if cpu_part is not None and cpu_part not in found.split(", "):
         raise InputError(
-            f"the target's processor has CPU part {cpu_part}, this {answer.system.machine} has "
+            f"the target's processor has CPU part {cpu_part}, this {machine} has "
             f"{found or 'none'}: name the target that the device is"
         )
 
@@ -180,6 +191,8 @@ def measure_on(
     min_iterations: int = 50,
     min_seconds: float = 1.0,
     timeout_s: float = RUN_SECONDS,
+    meter: Meter | None = None,
+    windows: Windows | None = None,
     progress: Say | None = None,
     warn: Say | None = None,
 ) -> Profile:
@@ -203,6 +216,10 @@ def measure_on(
         Time that they take at least, in seconds.
     timeout_s : float
         Time that the device may take beyond thrice that, in s.
+    meter : Meter, optional
+        Energy meter that is set up. Energy is taken in windows of its own, after the latency.
+    windows : Windows, optional
+        How the energy is taken; by default in five windows of 10 s.
     progress, warn : callable or None
         Called with one line: what is being done; what makes the figures doubtful. The latency's ``method``
         keeps the latter.
@@ -211,7 +228,8 @@ def measure_on(
     -------
     Profile
         ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
-        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; energy is unavailable.
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; with a meter
+        ``energy`` and ``power``, see `edgegrow.measure.meters.energy.measure_energy`.
 
     Raises
     ------
@@ -239,7 +257,7 @@ def measure_on(
         answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * min_seconds)
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
-        check_core(answer, cpu_part)
+        check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine, cpu_part)
         compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error
@@ -252,13 +270,51 @@ def measure_on(
         f"{min_iterations} calls and {min_seconds:g} s at least; {compared}; "
         f"{'; '.join((describe(answer.before, answer.after), *doubts))}"
     )
-    unavailable = [Unavailable(metric="energy", reason="no meter")]
+    identity = identity_of(answer, threads)
+    energy = measure_energy(
+        meter,
+        lambda plan, pause_s: _windows_on(device, content, artifact.format, request, plan, pause_s),
+        identity,
+        windows=windows or Windows(),
+        say=say,
+        warn=warn,
+    )
+    unavailable = list(energy.unavailable)
     if answer.peak_bytes is None:
         reason = "this system does not tell a process its peak memory"
         unavailable.append(Unavailable(metric="peak_memory", reason=reason))
     return Profile(
         artifact=artifact,
         target=target,
-        measurements=timed_measurements(answer, artifact, identity_of(answer, threads), method),
+        measurements=(*timed_measurements(answer, artifact, identity, method), *energy.measurements),
         unavailable=tuple(unavailable),
     )
+
+
+def _windows_on(
+    device: Device,
+    content: bytes,
+    format: str,
+    request: Mapping[str, Any],
+    windows: Windows,
+    pause_s: float,
+) -> tuple[Stretch, ...]:
+    """Infer for an energy meter; the device's clock stamps it.
+
+    Raises
+    ------
+    InputError, DeviceError
+        See `run_on`.
+    """
+    asked = {
+        **request,
+        "windows": windows.count,
+        "pause_seconds": pause_s,
+        "min_iterations": windows.min_iterations,
+        "min_seconds": windows.min_seconds,
+    }
+    seconds = windows.count * (windows.min_seconds + pause_s)
+    answer = run_on(device, content, format, asked, timeout_s=RUN_SECONDS + 3 * seconds)
+    if len(answer.windows) != windows.count:
+        raise DeviceError(f"{device.name}: its answer has not {windows.count} windows: measure again")
+    return tuple(Stretch(w.iterations, w.seconds, w.start_s, device.name) for w in answer.windows)

@@ -55,6 +55,8 @@ KEYS = {
     "settle_seconds": 3.0,  # the longest warm-up
     "marks": False,  # for a counter of instructions: no clock; a system call before and after each inference
     "iterations": 5,  # how many inferences count: the last of each load
+    "windows": 0,  # for an energy meter: so many windows of min_iterations and min_seconds, nothing is timed
+    "pause_seconds": 0.0,  # before each window
 }
 """A request, with its defaults."""
 
@@ -182,9 +184,16 @@ def time_calls(
     return np.array(kept, np.int64)
 
 
+def boot_seconds() -> float:
+    """Seconds since this machine was started, by the clock of ``/proc/uptime``, which all processes share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 def import_runtime(format: str) -> Any:
     """Import the package that runs a format: the first of `RUNTIMES` that is here."""
     first = None
+    # Else ONNX Runtime 1.31 leaves files in the temporary folder and ~/.cache, and reports by network.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     for name in RUNTIMES[format]:
         try:
             package = importlib.import_module(name)
@@ -570,6 +579,35 @@ class Holder:
         nothing: dict[str, Any] = {"latency_ns": [], "warmup_ns": [], "load_ns": [], "warnings": []}
         return {**nothing, "peak_bytes": self.peak_bytes, "before": untold, "after": untold}
 
+    def repeat(
+        self,
+        x: np.ndarray,
+        windows: int,
+        pause_seconds: float,
+        min_iterations: int,
+        min_seconds: float,
+        settle_seconds: float,
+    ) -> dict[str, Any]:
+        """Infer a sample ``(1, ...)`` in windows, for an energy meter."""
+        artifact, done = self.opened(), []
+        artifact.set_input(x)
+        warm, _ = warm_up(artifact.invoke, settle_seconds)
+        # The clock is read once a millisecond or so: it draws power too.
+        batch = range(max(1, int(1e6 / max(1, np.median(warm)))))
+        before = state()
+        with uncollected():
+            for _ in range(windows):
+                time.sleep(pause_seconds)
+                calls, elapsed, start = 0, 0.0, boot_seconds()
+                while calls < min_iterations or elapsed < min_seconds:
+                    for _ in batch:
+                        artifact.invoke()
+                    calls, elapsed = calls + len(batch), boot_seconds() - start
+                done.append({"start_s": start, "seconds": elapsed, "iterations": calls})
+            time.sleep(pause_seconds)
+        nothing: dict[str, Any] = {"latency_ns": [], "warmup_ns": [], "load_ns": [], "warnings": []}
+        return {**nothing, "peak_bytes": self.peak_bytes, "before": before, "after": state(), "windows": done}
+
 
 def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Answer one request about files in a folder."""
@@ -587,6 +625,10 @@ def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     outputs = holder.run(x)
     if request["marks"]:
         measured = holder.mark(x[:1], request["iterations"])
+    elif request["windows"]:
+        pauses = {name: request[name] for name in ("windows", "pause_seconds")}
+        least = {name: request[name] for name in ("min_iterations", "min_seconds", "settle_seconds")}
+        measured = holder.repeat(x[:1], **pauses, **least)
     else:
         names = ("min_iterations", "min_seconds", "max_samples", "settle_seconds")
         measured = holder.measure(x[:1], **{name: request[name] for name in names})

@@ -7,27 +7,26 @@ from five windows, as MLPerf Tiny takes them (unofficial): each lasts 10 s and h
 from __future__ import annotations
 
 import re
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from edgegrow.errors import InputError
 from edgegrow.measure.mcu.toolchain import package_sources
+from edgegrow.measure.meters.energy import measure_energy, no_energy
+from edgegrow.measure.meters.meter import Meter
 from edgegrow.measure.protocol import (
-    Aggregation,
     Artifact,
     Evidence,
     Identity,
-    Measurement,
     Profile,
     TargetRef,
-    Unavailable,
 )
 from edgegrow.measure.serial_link import SerialLink
 from edgegrow.measure.serial_protocol import DeviceIdentity, SerialDevice, Timing
-from edgegrow.measure.serial_windows import Windows, check_outputs, time_windows
+from edgegrow.measure.serial_windows import check_outputs, metered_windows, time_windows
+from edgegrow.measure.window_plan import Windows, over_windows
 
 EMULATORS = re.compile("qemu|renode|emulat|simulat", re.IGNORECASE)
 """A device whose name has one of these is emulated, whoever says otherwise."""
@@ -83,6 +82,7 @@ def measure_serial(
     baud: int = BAUD,
     windows: Windows | None = None,
     emulated: bool = False,
+    meter: Meter | None = None,
     patience_seconds: float = 10.0,
     progress: Say | None = None,
     warn: Say | None = None,
@@ -111,6 +111,8 @@ def measure_serial(
     emulated : bool
         Whether an emulator is at the other end: its clock measures nothing. A device whose name says so is
         emulated in any case.
+    meter : Meter or None
+        Energy meter that is set up. Energy is taken in windows of its own, after the latency's.
     patience_seconds : float
         How long to wait for an answer, beside the time for computing it and for its characters on the line; a
         board may start anew when its port is opened.
@@ -120,8 +122,8 @@ def measure_serial(
     Returns
     -------
     Profile
-        ``latency`` in ms: the median of the windows' means, and its spread as ``min`` and ``max``; energy
-        is unavailable.
+        ``latency`` in ms: the median of the windows' means, and its spread as ``min`` and ``max``; with a
+        meter ``energy`` and ``power``, see `edgegrow.measure.meters.energy.measure_energy`.
 
     Raises
     ------
@@ -160,6 +162,19 @@ def measure_serial(
             if not timings:
                 raise
             interruption = error
+        if evidence == "emulated" and meter is not None:
+            energy = no_energy("an emulator draws no board's power")
+        elif interruption is not None:
+            energy = no_energy("the line was interrupted before it was measured")
+        else:
+            energy = measure_energy(
+                meter,
+                lambda plan, pause_s: metered_windows(device, port, timings[-1], expected[0], plan, pause_s),
+                _identity(identity),
+                windows=windows,
+                say=say,
+                warn=warn,
+            )
     method = (
         f"{len(timings)} of {windows.count} windows{', then it was interrupted' if interruption else ''}; "
         f"each {windows.min_seconds:g} s and {windows.min_iterations} inferences at least, after a warm-up, "
@@ -169,8 +184,18 @@ def measure_serial(
     profile = Profile(
         artifact=artifact,
         target=target,
-        measurements=_latency(timings, evidence, _identity(identity), method),
-        unavailable=(Unavailable(metric="energy", reason="no meter"),),
+        measurements=(
+            *over_windows(
+                "latency",
+                "ms",
+                [_milliseconds(timing) for timing in timings],
+                evidence=evidence,
+                identity=_identity(identity),
+                method=method,
+            ),
+            *energy.measurements,
+        ),
+        unavailable=energy.unavailable,
     )
     if interruption is not None:
         raise SerialInterrupted(str(interruption), profile) from interruption
@@ -198,29 +223,4 @@ def _identity(device: DeviceIdentity) -> Identity:
         clock_hz=device.clock_hz,
         threads=1,
         os=device.name,
-    )
-
-
-def _latency(
-    timings: Sequence[Timing], evidence: Evidence, identity: Identity, method: str
-) -> tuple[Measurement, ...]:
-    """Report the median window, with all of them as samples, and the extremes."""
-    samples = [_milliseconds(timing) for timing in timings]
-    values: dict[Aggregation, float] = {
-        "median": statistics.median(samples),
-        "min": min(samples),
-        "max": max(samples),
-    }
-    return tuple(
-        Measurement(
-            metric="latency",
-            value=round(value, 7),
-            unit="ms",
-            aggregation=aggregation,
-            samples=tuple(samples) if aggregation == "median" else (),
-            evidence=evidence,
-            identity=identity,
-            method=method,
-        )
-        for aggregation, value in values.items()
     )

@@ -1,4 +1,4 @@
-"""Lines of text over a serial port, with a deadline for everything."""
+"""A serial port: lines of text with a deadline for everything, and bytes."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class SerialLink:
     ) -> None:
         self._serial.close()
 
-    def write(self, text: str) -> None:
-        """Send ASCII.
+    def write(self, content: str | bytes) -> None:
+        """Send ASCII, or bytes.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class SerialLink:
             If the port is gone or takes nothing.
         """
         try:
-            self._serial.write(text.encode("ascii"))
+            self._serial.write(content.encode("ascii") if isinstance(content, str) else content)
         except OSError as error:
             raise self._lost() from error
 
@@ -129,13 +129,24 @@ class SerialLink:
             self._buffer = b""
         return True
 
-    def _receive(self) -> bool:
+    def read_bytes(self) -> bytes:
+        """Return what has come, at most 64 KiB; empty where nothing has come for `POLL_SECONDS`.
+
+        Raises
+        ------
+        LostError
+            If the port is gone.
+        """
         try:
             content: bytes = self._serial.read(max(1, min(self._serial.in_waiting, MAX_LINE_BYTES)))
         except OSError as error:
             raise self._lost() from error
-        self._buffer += content
         self.received_bytes += len(content)
+        return content
+
+    def _receive(self) -> bool:
+        content = self.read_bytes()
+        self._buffer += content
         return bool(content)
 
     def _lost(self) -> LostError:

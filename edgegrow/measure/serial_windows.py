@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgegrow.errors import InputError
+from edgegrow.measure.meters.meter import THIS_MACHINE
+from edgegrow.measure.meters.recording import Stretch
+from edgegrow.measure.runner import boot_seconds
 from edgegrow.measure.serial_protocol import SerialDevice, Timing
+from edgegrow.measure.window_plan import Windows
 
 WARMUPS = 10
 """Inferences before each window, the protocol's default."""
@@ -28,23 +32,6 @@ CLOCK_TOLERANCE = 0.05
 
 DELAY_US = 1e5
 """How late we may see the start or the end of a window."""
-
-WRAP_SECONDS = 2**32 / 1e6
-"""A device counts microseconds in 32 bits: every window must be shorter."""
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a latency is taken: so many windows, each with so many inferences and seconds at least."""
-
-    count: int = 5
-    min_iterations: int = 10
-    min_seconds: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.min_iterations < 1 or not 0 < self.min_seconds <= WRAP_SECONDS / 4:
-            longest = f"{WRAP_SECONDS / 4:.0f} s"
-            raise InputError(f"windows: give 1 or more, of 1 iteration or more and of 0 to {longest}")
 
 
 def check_outputs(device: SerialDevice, port: str, inputs: np.ndarray, expected: np.ndarray) -> Timing:
@@ -118,6 +105,40 @@ def time_windows(
         repeats += 1
         if repeats > MAX_REPEATS:
             raise InputError(f"port {port}: its speed varies too much: see what else the board runs")
+
+
+def metered_windows(
+    device: SerialDevice, port: str, last: Timing, expected: np.ndarray, windows: Windows, pause_s: float
+) -> Iterator[Stretch]:
+    """Infer for an energy meter: without warm-ups, which its stream could not tell from the inferences.
+
+    Parameters
+    ----------
+    device, port
+    last : Timing
+        How long inferences take.
+    expected : ndarray
+        int8 ``(output_bytes,)``, the output of the input that is on the device.
+    windows : Windows
+    pause_s : float
+        Pause before each window, in s.
+
+    Raises
+    ------
+    InputError
+        If the device fails, an output differs, or its clock is wrong.
+    """
+    for _ in range(windows.count):
+        time.sleep(pause_s)
+        needed = math.ceil(last.iterations * 1e6 * windows.min_seconds * MARGIN / last.device_us)
+        iterations = max(windows.min_iterations, needed)
+        before = boot_seconds()
+        last = device.infer(iterations, 0, 4 * iterations * last.host_us / last.iterations / 1e6)
+        # The line delays both ends: the inferences are in the middle.
+        middle, seconds = (before + boot_seconds()) / 2, last.device_us / 1e6
+        _check_output(port, last, expected, 0)
+        _check_clock(port, last, CLOCK_TOLERANCE)
+        yield Stretch(last.iterations, seconds, middle - seconds / 2, THIS_MACHINE)
 
 
 def _check_clock(port: str, timing: Timing, tolerance: float) -> None:

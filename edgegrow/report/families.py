@@ -71,6 +71,6 @@ def tries_table(search: Mapping[str, Any], tries: Sequence[Try]) -> RenderableTy
             f"{100 * one.validation_accuracy:.2f} %",
             Text("reached", style="green") if one.reached else Text("missed", style="red"),
             f"{one.macs_trained:.3g}",
-            "delivered" if one.name == search["try"] else "",
+            "delivered" if one.name == search["try"] else "collapsed" if one.collapsed else "",
         )
     return table

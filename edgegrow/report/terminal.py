@@ -24,6 +24,7 @@ _NAMES = {
     "peak_activations": "peak activations",
     "flash": "file size",
     "latency": "latency",
+    "idle_power": "power while idle",
     "load": "load time",
     "peak_memory": "memory of the process",
     "tflm_arena": "TFLM's arena, 32 bits",
@@ -61,7 +62,8 @@ def identity_text(identity: Identity) -> str:
     runtime = " ".join(part for part in (identity.runtime, identity.version) if part)
     threads = f"{identity.threads} thread{'s' * (identity.threads > 1)}" if identity.threads else ""
     compiler = (identity.compiler or "").partition(" -")[0]
-    return ", ".join(part for part in (runtime, identity.kernels or "", compiler, threads) if part)
+    meter = f"meter {identity.meter.split(',')[0]}" if identity.meter else ""
+    return ", ".join(part for part in (meter, runtime, identity.kernels or "", compiler, threads) if part)
 
 
 def new_table(title: str | None, *columns: str) -> Table:

@@ -109,7 +109,13 @@ class Cell:
         if self.task.data == KEYWORDS:
             values["data.name"] = str(self.keywords)
         budget = Budget.parse(self.task.budget).limits
-        return resolve_config(values={**values, "budget": budget, **self.arm.settings})
+        config = resolve_config(values={**values, "budget": budget, **self.arm.settings})
+        if self.arm.kind == "grow" and self.arm.times != 1:
+            train = Setting(config, Silent()).train_config  # its epochs are a number
+            assert train.epochs is not None
+            longer = train.model_copy(update={"epochs": self.arm.times * train.epochs})
+            config = config.model_copy(update={"train": longer})
+        return config
 
     def result(self) -> Figures | None:
         """Read the result; None where the cell is not finished, or one that it needs has been made anew.
@@ -267,7 +273,7 @@ class _Baseline:
 
 
 def _scratch(cell: Cell) -> Figures:
-    spent = _needed(cell, DEFAULT)["macs_trained"]
+    spent = cell.arm.times * _needed(cell, DEFAULT)["macs_trained"]
     baseline = _Baseline(cell)
     trained = train_from_scratch(baseline.problem, macs=spent)
     return baseline.figures(trained, trained.macs_trained)
@@ -276,8 +282,10 @@ def _scratch(cell: Cell) -> Figures:
 def _grown_scratch(cell: Cell) -> Figures:
     """Train what the default grew, from fresh weights for all of its training."""
     spent = _needed(cell, DEFAULT)["macs_trained"]
-    checkpoint = RunFolder.open(cell.of(DEFAULT).folder).load_checkpoint()
-    assert checkpoint is not None
+    grown = cell.of(DEFAULT)
+    checkpoint = RunFolder.open(grown.folder).load_checkpoint() if grown.folder.exists() else None
+    if checkpoint is None:
+        raise InputError(f"{grown.folder}: what was grown is not here: delete {grown.file} to grow it again")
     architecture = checkpoint.architecture
     baseline = _Baseline(cell, architecture.insertions)
     trace = architecture.build(baseline.setting.fresh())
@@ -318,6 +326,8 @@ def _large_epochs(cell: Cell, problem: Problem) -> float:
 
 
 def _read_large(problem: Problem, cell: Cell, result: Figures) -> Trained:
+    if not cell.weights.exists():
+        raise InputError(f"{cell.weights}: not here: delete {cell.file} to train the large network again")
     trace = problem.network(result["widths"])
     trace.graph.load_state_dict(load_file(cell.weights))
     return Trained(

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from growth.statistics import Interval, paired, pooled
-from growth.tasks import ARMS, DEFAULT, PRUNING
+from growth.tasks import ARMS, DEFAULT, PRUNING, TWICE
 
 POINTS = 100
 """Of accuracy in one."""
@@ -33,22 +33,22 @@ class Claim:
         return f"{self.text}: {verdict} ({self.evidence})"
 
 
-def differences(results: Results, task: str, arm: str) -> list[float]:
-    """Test accuracy of the default minus that of an arm, in points, one for each seed that both have."""
-    default, other = results[task].get(DEFAULT, {}), results[task].get(arm, {})
-    seeds = sorted(set(default) & set(other))
-    return [POINTS * (default[s]["test_accuracy"] - other[s]["test_accuracy"]) for s in seeds]
+def differences(results: Results, task: str, arm: str, ours: str = DEFAULT) -> list[float]:
+    """Test accuracy of our arm minus that of another, in points, one for each seed that both have."""
+    own, other = results[task].get(ours, {}), results[task].get(arm, {})
+    seeds = sorted(set(own) & set(other))
+    return [POINTS * (own[s]["test_accuracy"] - other[s]["test_accuracy"]) for s in seeds]
 
 
-def task_differences(results: Results, arm: str) -> dict[str, Interval]:
-    """Paired differences of the default against an arm on every task that has any."""
-    found = {task: differences(results, task, arm) for task in results}
+def task_differences(results: Results, arm: str, ours: str = DEFAULT) -> dict[str, Interval]:
+    """Paired differences of our arm against another on every task that has any."""
+    found = {task: differences(results, task, arm, ours) for task in results}
     return {task: paired(values) for task, values in found.items() if values}
 
 
-def pooled_difference(results: Results, arm: str) -> Interval | None:
-    """Paired difference of the default against an arm over all tasks that have any."""
-    found = [values for task in results if (values := differences(results, task, arm))]
+def pooled_difference(results: Results, arm: str, ours: str = DEFAULT) -> Interval | None:
+    """Paired difference of our arm against another over all tasks that have any."""
+    found = [values for task in results if (values := differences(results, task, arm, ours))]
     return pooled(found) if found else None
 
 
@@ -75,13 +75,14 @@ def claims(results: Results, tasks: Sequence[str]) -> list[Claim]:
         _as_good_as(results, tasks, "grown-scratch", "the grown widths from scratch"),
         _better_than_pruning(results),
         _cheaper_than_pruning(results),
+        _as_good_as_pruning(results),
         *(_not_behind(results, arm) for arm in _grown_arms(results)),
     ]
 
 
 def _grown_arms(results: Results) -> list[str]:
     seen = dict.fromkeys(arm for arms in results.values() for arm in arms)
-    return [arm for arm in seen if arm != DEFAULT and ARMS[arm].kind == "grow"]
+    return [arm for arm in seen if arm not in (DEFAULT, TWICE) and ARMS[arm].kind == "grow"]
 
 
 def _as_good_as(results: Results, tasks: Sequence[str], arm: str, name: str) -> Claim:
@@ -152,6 +153,20 @@ def _cheaper_than_pruning(results: Results) -> Claim:
         max(shares.values()) <= 0.5,
         _sentence([f"{task} {share:.2f}" for task, share in shares.items()]),
     )
+
+
+def _as_good_as_pruning(results: Results) -> Claim:
+    """Compare at equal training: what twice the default's buys growing, too."""
+    text = "At least as accurate as the best pruning arm at equal total training MACs, twice the default's"
+    best = _best_pruning(results)
+    difference = None if best is None else pooled_difference(results, best, TWICE)
+    if best is None or difference is None:
+        return Claim(text, None, "no task has both")
+    found = task_differences(results, best, TWICE)
+    parts = [f"{best}: {written(difference)} points over {difference.pairs} pairs"]
+    parts += [f"{task} {written(interval)}" for task, interval in found.items()]
+    behind = difference.below or any(interval.below for interval in found.values())
+    return Claim(text, None if difference.low is None else not behind, _sentence(parts))
 
 
 def _not_behind(results: Results, arm: str) -> Claim:

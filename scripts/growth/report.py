@@ -30,7 +30,7 @@ def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
             name: {
                 "task": asdict((TASKS | SMOKE)[name]),
                 "arms": {arm: summary(cells) for arm, cells in arms.items()},
-                "cells": {arm: [_kept(cells[seed]) for seed in sorted(cells)] for arm, cells in arms.items()},
+                "cells": {arm: [cells[seed] for seed in sorted(cells)] for arm, cells in arms.items()},
             }
             for name, arms in results.items()
         },
@@ -47,11 +47,6 @@ def contents(results: Results, failures: Sequence[Failure]) -> dict[str, Any]:
         "claims": [asdict(claim) for claim in claims(results, list(TASKS))],
         "not_run": [asdict(failure) for failure in failures],
     }
-
-
-def _kept(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out a growth's events: they are in its run folder."""
-    return {key: value for key, value in cell.items() if key != "growth"}
 
 
 def summary(cells: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -84,7 +79,8 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
         "same seed, in points, with Student's 95 % interval; pooled ones average the tasks, which are held",
         "fixed, with Welch's degrees of freedom. `large` is not within the budget: it is what is pruned, and",
         "it is given as much training as the final network is afterwards, so that pruning takes twice the",
-        "default's by design; `large-whole` has as many epochs as the final network.",
+        "default's by design, as much as the `twice` arms; `large-whole` has as many epochs as the final",
+        "network.",
         _made_with(results),
         "",
         "## Claims",

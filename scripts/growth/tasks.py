@@ -65,6 +65,8 @@ class Arm:
     large : float
         Training of the large network that is pruned, in units of all of the final network's own. By the
         classical recipe the large one has as many epochs as the final one, four times its training.
+    times : float
+        Training in units of the default's: pruning takes twice as much.
     """
 
     kind: str
@@ -72,18 +74,21 @@ class Arm:
     needs: tuple[str, ...] = ()
     criterion: str = ""
     large: float = 1.0
+    times: float = 1.0
 
 
 def _moves(name: str) -> Arm:
     return Arm("grow", {"grow.moves": (name,)})
 
 
-DEFAULT = "default"
+DEFAULT, TWICE = "default", "default-twice"
 
 ARMS = {
     DEFAULT: Arm("grow"),
     "scratch": Arm("scratch", needs=(DEFAULT,)),
     "grown-scratch": Arm("grown-scratch", needs=(DEFAULT,)),
+    TWICE: Arm("grow", times=2.0),
+    "scratch-twice": Arm("scratch", needs=(DEFAULT,), times=2.0),
     "large": Arm("large"),
     "prune-l1": Arm("prune", needs=("large",), criterion="l1"),
     "prune-bn": Arm("prune", criterion="bn"),
@@ -103,6 +108,7 @@ ARMS = {
 }
 """All arms. ``large`` is the network of four times the budget that pruning starts from. It is given as much
 training as the final network is afterwards, so that pruning takes twice the default's; in the ``whole`` arms
-it is given four times as much, as many epochs as the final network."""
+it is given four times as much, as many epochs as the final network. The ``twice`` arms have pruning's
+training."""
 
 PRUNING = tuple(name for name, arm in ARMS.items() if arm.kind == "prune")

@@ -12,6 +12,8 @@ import pytest
 from scipy import stats
 
 from edgegrow.errors import InputError
+from edgegrow.listener import Silent
+from edgegrow.setting import Setting
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
@@ -20,6 +22,7 @@ from growth import cells as growth_cells  # noqa: E402
 from growth import tasks as growth_tasks  # noqa: E402
 from growth.claims import claims, pooled_difference, task_differences  # noqa: E402
 from growth.report import contents, markdown, summary  # noqa: E402
+from growth.restoring import restore  # noqa: E402
 from growth.runner import run_cells, with_needs  # noqa: E402
 from growth.statistics import paired, pooled, spread  # noqa: E402
 
@@ -84,16 +87,18 @@ def test_claims_hold_where_the_numbers_say_so():
     gains = {
         "scratch": (0.6, 0.1, 1e12), "grown-scratch": (0.0, 0.1, 1e12),
         "prune-l1": (2.0, 0.1, 3e12), "prune-bn": (0.7, 0.1, 3e12), "split": (0.1, 0.3, 1e12),
+        "default-twice": (-0.4, 0.1, 2e12),
     }  # fmt: skip
-    assert verdicts(gains) == [True] * 6
+    assert verdicts(gains) == [True] * 7
 
 
 def test_claims_fail_where_the_numbers_say_so():
     gains = {
         "scratch": (-0.6, 0.1, 1e12), "grown-scratch": (-0.6, 0.1, 1e12),
         "prune-l1": (2.0, 0.1, 9e12), "prune-bn": (0.3, 0.1, 1.5e12), "split": (-0.4, 0.1, 1e12),
+        "default-twice": (0.9, 0.1, 2e12),
     }  # fmt: skip
-    assert verdicts(gains) == [False] * 6
+    assert verdicts(gains) == [False] * 7
     best = next(claim for claim in claims(made_up(gains), []) if "best pruning" in claim.text)
     assert "prune-bn" in best.evidence
 
@@ -109,7 +114,7 @@ def test_one_seed_decides_nothing_about_accuracy():
         for cells in arms.values():
             del cells[1], cells[2]
     found = claims(results, list(growth_tasks.TASKS))
-    assert [claim.holds for claim in found] == [None, None, None, None, True]
+    assert [claim.holds for claim in found] == [None, None, None, None, True, None]
 
 
 def test_differences_pair_equal_seeds_alone():
@@ -275,3 +280,50 @@ def test_mistakes_end_in_one_line(arguments, words, capsys):
 
     with pytest.raises(InputError, match=words):
         growth_table.arguments(arguments)
+
+
+def test_published_cells_count_as_finished_elsewhere(finished, tmp_path):
+    """The table of one checkout restores the cells of another: nothing is made again."""
+    results = {
+        SMOKE: {
+            arm: {0: cell(finished, arm).result() | ({"growth": []} if arm == "default" else {})}
+            for arm in ("default", "scratch")
+        }
+    }
+    table = tmp_path / "growth.json"
+    table.write_text(json.dumps(contents(results, [])))
+    runs = tmp_path / "elsewhere"
+    known = lambda task, arm: arm in growth_tasks.ARMS  # noqa: E731
+    assert restore(table, runs, known) == 2
+    assert restore(table, runs, known) == 0
+    assert [cell(runs, arm).result()["test_accuracy"] for arm in ("default", "scratch")] == [
+        cell(finished, arm).result()["test_accuracy"] for arm in ("default", "scratch")
+    ]
+    failures = run_cells([cell(runs, "scratch")], lambda one: ["no-such-file"], print)
+    assert failures == []
+    assert restore(tmp_path / "none.json", runs, known) == 0
+
+
+def test_a_restored_cell_whose_network_is_needed_says_what_to_delete(finished, tmp_path):
+    results = {SMOKE: {"default": {0: cell(finished, "default").result()}}}
+    table = tmp_path / "growth.json"
+    table.write_text(json.dumps(contents(results, [])))
+    restore(table, tmp_path / "elsewhere", lambda task, arm: True)
+    with pytest.raises(InputError, match=r"delete .*seed-0\.json to grow it again"):
+        growth_cells.run_cell(cell(tmp_path / "elsewhere", "grown-scratch"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"tasks": {"a": {"cells": 1}}}', '{"tasks": {"a": {"cells": {"b": [{}]}}}}']
+)
+def test_a_damaged_table_is_refused_in_one_line(tmp_path, content):
+    table = tmp_path / "growth.json"
+    table.write_text(content)
+    with pytest.raises(InputError, match=r"^[^\n]*no table of cells[^\n]*$"):
+        restore(table, tmp_path, lambda task, arm: True)
+
+
+def test_a_cell_of_twice_the_training_has_twice_the_epochs(tmp_path):
+    assert cell(tmp_path, "default-twice", epochs=3.0).config.train.epochs == 6.0
+    default = Setting(cell(tmp_path, "default", epochs=None).config, Silent()).train_config.epochs
+    assert cell(tmp_path, "default-twice", epochs=None).config.train.epochs == 2 * default

@@ -13,14 +13,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tflm_arena import head
 from torch import nn
 
 from edgegrow.cost.cycles import CyclePrices
 from edgegrow.cost.flash import SLACK_BYTES, FlashModel
 from edgegrow.cost.layers import LayerShape
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import c_package, write_c
 from edgegrow.deploy.c_memory import operator_memory
 from edgegrow.deploy.graph import DepthwiseConv2D, FloatGraph, FullyConnected, Graph, Weighted
@@ -32,6 +31,7 @@ from edgegrow.growth.surgery import resize
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "deploy"))
 from families import FAMILIES, SHAPE
+from tflm_arena import head
 
 WORD_BYTES = {"uint32_t": 4, "int32_t": 4, "struct scale": 12, "int8_t": 1}
 families = pytest.mark.parametrize("name", FAMILIES)

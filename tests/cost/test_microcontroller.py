@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.microcontroller import (
     SLACK_CYCLES,
     SLACK_FLASH_BYTES,
@@ -16,6 +15,7 @@ from edgegrow.cost.microcontroller import (
     emulate_network,
 )
 from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import c_package
 from edgegrow.deploy.c_memory import operator_memory
 from edgegrow.deploy.lower import lower

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from edgegrow.cost.flash import SLACK_BYTES, FlashModel
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
-from edgegrow.cost.memory import plan_arena
 from edgegrow.cost.model import LayerCosts, check_predicted
 from edgegrow.cost.structure import random_graph
 from edgegrow.delivery import flash_model
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.graph import Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize

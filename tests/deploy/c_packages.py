@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgegrow.cost.memory import ALIGNMENT
+from edgegrow.deploy.arena import ALIGNMENT
 from edgegrow.deploy.graph import (
     Activation,
     Add,

@@ -6,7 +6,7 @@ from c_packages import ALIGNMENT, Layers, Library, constant, needs_compiler, sel
 from interpreters import tflm
 from networks import CASES, NAMES, float_graph, graph, samples
 
-from edgegrow.cost.memory import plan_arena
+from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import c_package, write_c
 from edgegrow.deploy.c_scale import pack_products
 from edgegrow.deploy.graph import AveragePool2D, Graph, MaxPool2D, Operator, Tensor

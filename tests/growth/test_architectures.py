@@ -12,7 +12,8 @@ from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import UnsupportedError
 from edgegrow.growth.groups import trace
-from edgegrow.growth.surgery import ChannelSplit, add_channels, fresh_filters, resize, split_channels
+from edgegrow.growth.new_channels import add_channels, fresh_filters
+from edgegrow.growth.surgery import ChannelSplit, resize, split_channels
 
 from .architectures import FAMILIES
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.goal_search import CLOSE, Bracket, Trained, next_size
 from edgegrow.growth.groups import trace
-from edgegrow.growth.snapshots import Snapshot, narrowest, of_size
+from edgegrow.growth.snapshots import Snapshot, as_deep, narrowest, of_size
 from edgegrow.nets import load_net
 
 SMALLEST, SEED, LARGEST = 2_000, 8_000, 100_000
@@ -84,7 +84,7 @@ def test_networks_between_snapshots_are_of_the_size_asked_for_and_fit_into_the_l
     for scale in (0.5, 1.0):
         widths = {name: round(scale * width) for name, width in network.widths().items()}
         macs = sum(layer.macs for layer in network.shapes(widths))
-        snapshots.append(Snapshot(Architecture(widths), Trained(macs, 0.5)))
+        snapshots.append(Snapshot(len(snapshots), Architecture(widths), Trained(macs, 0.5)))
     small, large = (one.short.macs for one in snapshots)
     for size in (0.6 * small, 1.2 * small, 0.7 * large, 0.9 * large):
         found = of_size(snapshots, size, fresh)
@@ -99,3 +99,14 @@ def test_networks_between_snapshots_are_of_the_size_asked_for_and_fit_into_the_l
     assert of_size(snapshots, 1.01 * small, fresh).macs == small
     least = narrowest(snapshots, fresh)
     assert of_size(snapshots, least, fresh).macs == least
+
+
+def test_snapshots_without_the_newest_blocks_are_left_out():
+    def snapshot(step, *blocks):
+        insertions = tuple({"after": block, "form": "plain"} for block in blocks)
+        return Snapshot(step, Architecture({"a": 2 + step}, insertions), Trained(1000 * (1 + step), 0.5))
+
+    every = [snapshot(0), snapshot(1, "x"), snapshot(2, "x", "y"), snapshot(3, "x", "y")]
+    assert [one.step for one in as_deep(every)] == [2, 3]
+    assert [one.step for one in as_deep(every[:2])] == [1]
+    assert as_deep(every[:1]) == every[:1]

@@ -11,13 +11,13 @@ from edgegrow.config import GrowConfig, Kind, TrainConfig
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.data.dataset import Split
 from edgegrow.growth.allocations import Allocator
+from edgegrow.growth.filter_norms import filter_norms
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import BLOCKS, KINDS, REFERENCE_STEP
 from edgegrow.growth.probe import count_of, take
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.scoring import FEWEST_SAMPLES, MOST_SAMPLES, score, subsets
 from edgegrow.growth.seed import plant_seed
-from edgegrow.growth.surgery import filter_norms
 from edgegrow.nets import SeedNetwork, load_net
 from edgegrow.training import evaluate, generator
 

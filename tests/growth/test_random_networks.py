@@ -7,7 +7,8 @@ from torch import nn
 
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.growth.groups import trace
-from edgegrow.growth.surgery import add_channels, fresh_filters, split_channels, take_channels
+from edgegrow.growth.new_channels import add_channels, fresh_filters
+from edgegrow.growth.surgery import split_channels, take_channels
 
 from .grammar import INPUT, Halves, networks
 from .test_architectures import zero_split

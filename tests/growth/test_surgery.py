@@ -7,17 +7,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.growth.filter_norms import filter_norms, rescale_filters
 from edgegrow.growth.groups import trace
-from edgegrow.growth.surgery import (
-    ChannelSplit,
-    add_channels,
-    filter_norms,
-    fresh_filters,
-    rescale_filters,
-    resize,
-    split_channels,
-    take_channels,
-)
+from edgegrow.growth.new_channels import add_channels, fresh_filters
+from edgegrow.growth.surgery import ChannelSplit, resize, split_channels, take_channels
 
 from .networks import INPUTS, build, fit, samples
 

@@ -6,15 +6,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgegrow.config import resolve_config
 from edgegrow.cost.layers import count_macs
 from edgegrow.deploy.evaluate import evaluate
 from edgegrow.deploy.graph import AveragePool2D
 from edgegrow.deploy.lower import lower
 from edgegrow.growth.groups import trace
 from edgegrow.growth.moves import Context, offer, replay
+from edgegrow.growth.moves.places import find_pools, pools_left_alone
 from edgegrow.growth.surgery import resize
+from edgegrow.setting import Setting
 from edgegrow.training import generator
 
+from .listening import Heard
 from .moving import SMALL, applied, prepared, step_to
 from .networks import INPUTS, build, fit
 
@@ -86,6 +90,81 @@ def test_every_global_average_of_a_map_is_found_and_nothing_else(pool, found):
     made = applied(context, moves)
     torch.testing.assert_close(made.trace.graph(x), before, rtol=1e-5, atol=1e-6)
     assert sum(layer.shape.taps == 36 and layer.shape.depthwise for layer in made.trace.layers) == found
+
+
+class Ends(nn.Module):
+    """Maps that are averaged behind something else than one layer."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.one, self.other, self.end = nn.Conv2d(1, 3, 3), nn.Conv2d(1, 3, 3), end
+        self.out = nn.LazyLinear(4)
+
+    def forward(self, x):
+        return self.out(F.adaptive_avg_pool2d(self.end(self.one(x).relu(), self.other(x)), 1).flatten(1))
+
+
+class Gated(nn.Module):
+    """Squeeze and excite: the pool of the gate is a layer's."""
+
+    def __init__(self):
+        super().__init__()
+        self.squeeze, self.excite = nn.Linear(3, 2), nn.Linear(2, 3)
+
+    def forward(self, a, b):
+        gate = self.excite(self.squeeze(b.mean((2, 3))).relu()).sigmoid()
+        return b * gate[:, :, None, None]
+
+
+def joined(function):
+    class Joined(nn.Module):
+        def forward(self, a, b):
+            return function(a, b)
+
+    return Joined()
+
+
+@pytest.mark.parametrize(
+    ("end", "weighed", "makes"),
+    [
+        (joined(lambda a, b: torch.cat([a, b], 1)), [], "cat (cat)"),
+        (joined(lambda a, b: F.max_pool2d(a + b, 2)), [], "max_pool2d (max_pool2d)"),
+        (Gated(), ["mean"], "mul (mul)"),
+        (joined(lambda a, b: a + b), ["adaptive_avg_pool2d"], ""),
+    ],
+    ids=["concatenation", "maximum", "squeeze and excite", "addition"],
+)
+def test_a_pool_that_is_left_alone_is_named_with_the_reason(end, weighed, makes):
+    module = Ends(end).eval()
+    module(torch.zeros(1, 1, 8, 8))
+    network = trace(module, (1, 8, 8))
+    assert [place.insertion.after for place in find_pools(network)] == weighed
+    reason = f"it reads what {makes} makes, which is no layer"
+    left = {"adaptive_avg_pool2d (adaptive_avg_pool2d)": reason} if makes else {}
+    assert pools_left_alone(network) == left
+
+
+def test_a_pool_of_channels_that_cannot_grow_is_left_alone_with_their_reason():
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Softmax(1))
+    network = trace(module.eval(), (1, 8, 8))
+    assert not find_pools(network)
+    ((pool, reason),) = pools_left_alone(network).items()
+    assert pool == "AdaptiveAvgPool2d (2)"
+    assert reason == f"it reads group 0, which cannot grow: {network.groups[1].fixed}"
+
+
+def gated(shape, classes):
+    module = Ends(Gated())
+    module.out = nn.Linear(3, classes)
+    return module
+
+
+def test_a_growth_says_which_pools_are_left_alone_where_they_were_asked_for():
+    for moves, said in (("split", "weigh"), 1), (("split",), 0):
+        heard = Heard()
+        values = {"net.name": f"{__name__}:gated", "budget": {"macs": 50e3}, "grow.moves": moves}
+        Setting(resolve_config(values=values), heard)
+        assert sum("weigh leaves pools alone (adaptive_avg_pool2d" in line for line in heard.said) == said
 
 
 def test_a_signal_is_weighed_along_its_length():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgegrow.errors import InputError
+from edgegrow.measure import compiling
 from edgegrow.measure.mcu import toolchain
 from edgegrow.measure.mcu.cores import CORES, find_core
 from edgegrow.measure.mcu.emulator import emulate
@@ -377,7 +378,7 @@ def test_a_compiler_that_takes_too_long_leaves_nothing_running(write, monkeypatc
     levels = "".join(f"#define A{i} {f'A{i - 1} ' * 10}\n" for i in range(1, 10))
     package = write(f"#define A0 +1\n{levels}INVOKE {{ return 0 A9; }}")
     toolchain.find_compiler("zig")  # asks for its version, within the usual time
-    monkeypatch.setattr(toolchain, "COMPILE_SECONDS", 3)
+    monkeypatch.setattr(compiling, "COMPILE_SECONDS", 3)
     assert "the compiler took longer than 3 s" in fails(package)
     source = str(package / "model.c").encode()
     deadline = time.monotonic() + 10

@@ -15,9 +15,11 @@ from boards import Line, Qemu, compile_firmware
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import InputError
+from edgegrow.measure.meters.constant import ActivePower
+from edgegrow.measure.meters.opening import make_meter
 from edgegrow.measure.protocol import Artifact, Profile, TargetRef
 from edgegrow.measure.serial import SerialInterrupted, measure_serial, package_model_id
-from edgegrow.measure.serial_windows import Windows
+from edgegrow.measure.window_plan import Windows
 
 for package in ("ziglang", "serial"):
     if importlib.util.find_spec(package) is None:
@@ -30,6 +32,8 @@ needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None, reason="no qemu-system-arm: apt install qemu-system-arm"
 )
 QUICK = Windows(min_seconds=0.05)
+PATIENCE_SECONDS = 60.0
+"""For answers that come: a busy machine may leave QEMU without a processor for seconds."""
 NAME = ('"qemu mps2-an386"', '"some board"')
 
 
@@ -77,7 +81,7 @@ def measure(built, samples):
             "inputs": samples[0],
             "expected": samples[1],
             "windows": QUICK,
-            "patience_seconds": 3.0,
+            "patience_seconds": PATIENCE_SECONDS,
         }
         return measure_serial(port, **(given | options))
 
@@ -97,7 +101,8 @@ def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started)
     qemu = Qemu(built[1], tmp_path, pty=True)
     started.append(qemu)
     said, warned = [], []
-    profile = measure(qemu.port, progress=said.append, warn=warned.append)
+    meter = make_meter("constant", power=ActivePower(1.0))
+    profile = measure(qemu.port, meter=meter, progress=said.append, warn=warned.append)
     latency = profile.find("latency")
     assert len(latency.samples) == 5
     assert latency.value == pytest.approx(np.median(latency.samples), abs=1e-6)
@@ -111,7 +116,7 @@ def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started)
     assert "Clang" in identity.compiler
     assert "115200 baud" in latency.method
     assert "4 outputs as expected" in latency.method
-    assert [u.metric for u in profile.unavailable] == ["energy"]
+    assert [u.reason for u in profile.unavailable] == ["an emulator draws no board's power"]
     assert sum(line.startswith("window") for line in said) == 5
 
 
@@ -185,7 +190,7 @@ def test_a_device_that_hangs_midway(board, measure):
             patience_seconds=1.0,
         )
     message(caught, port)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < PATIENCE_SECONDS
     assert len(caught.value.profile.find("latency").samples) == 3
 
 
@@ -302,7 +307,7 @@ def test_a_port_with_something_else(measure, started, content, expected):
     with pytest.raises(InputError, match=expected) as caught:
         measure(line.port, patience_seconds=1.0)
     message(caught, line.port)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < PATIENCE_SECONDS
 
 
 def test_a_port_that_nobody_reads(measure, started):
@@ -376,9 +381,9 @@ def test_the_command_line_measures_a_board(kind, built, files, board, run_cli, t
 def test_the_command_line_keeps_what_was_measured_before_a_line_was_cut(built, board, run_cli, tmp_path):
     qemu, port = board()
     out = tmp_path / "profile.json"
-    killer = threading.Timer(6.0, qemu.stop)
+    killer = threading.Timer(12.0, qemu.stop)  # five windows take 15 s, a busy machine some to begin
     killer.start()
-    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "1", "--out", out]
+    options = ["--target", "nucleo-l4r5zi", "--via", f"serial:{port}", "--seconds", "3", "--out", out]
     code, _, error = run_cli("measure", built[0], *options, "-q")
     killer.join()
     assert code == 2

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import deepen, firefly, gradmax, new, signed, split, trim, weigh, widen
 from edgegrow.growth.moves.applying import Applied, apply
+from edgegrow.growth.moves.kernels import find_trim
+from edgegrow.growth.moves.places import find_places, find_pools
 from edgegrow.growth.moves.protocol import REFERENCE_STEP, Context, Move
 from edgegrow.growth.moves.replaying import replay
 
@@ -31,8 +34,11 @@ KINDS: Mapping[str, Callable[[Context], Sequence[Move]]] = MappingProxyType(
 )
 """Kinds of moves, by name."""
 
-BLOCKS = ("deepen", "weigh", "trim")
-"""Those that restructure the network, most by a block: each is an option of a growth step of its own."""
+BLOCKS: Mapping[str, Callable[[NetworkTrace], Sequence[object]]] = MappingProxyType(
+    {"deepen": find_places, "weigh": find_pools, "trim": find_trim}
+)
+"""Those that restructure the network, most by a block, with what finds the places that it has for them: each
+is an option of a growth step of its own."""
 
 
 def offer(kind: str, context: Context) -> list[Move]:

@@ -12,7 +12,7 @@ for ``c`` channels, whose natural norm is that of all ones.
 from __future__ import annotations
 
 from edgegrow.growth.moves.blocks import Inserting, offer_blocks
-from edgegrow.growth.moves.insertion import find_places
+from edgegrow.growth.moves.places import find_places
 from edgegrow.growth.moves.protocol import Context
 
 

@@ -11,7 +11,7 @@ from edgegrow.growth.moves.copies import by_channel
 from edgegrow.growth.moves.neurons import Neuron
 from edgegrow.growth.moves.outgoing import score_neurons
 from edgegrow.growth.moves.protocol import Context
-from edgegrow.growth.surgery import fresh_filters
+from edgegrow.growth.new_channels import fresh_filters
 
 
 def offer(context: Context) -> list[Neuron]:

@@ -16,7 +16,8 @@ from torch import nn
 from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.moves.copies import Copies
 from edgegrow.growth.moves.neurons import Neuron
-from edgegrow.growth.surgery import Momenta, add_channels, fresh_filters, gathering, take_channels
+from edgegrow.growth.new_channels import add_channels, fresh_filters
+from edgegrow.growth.surgery import Momenta, gathering, take_channels
 
 Weights = dict[str, torch.Tensor]
 """Tensors shaped as weights, by the path of their layer."""

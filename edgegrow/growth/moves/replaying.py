@@ -7,8 +7,9 @@ from typing import Any
 
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.moves.insertion import Insertion, find_places, find_pools, fresh_block, insert_blocks
+from edgegrow.growth.moves.insertion import Insertion, fresh_block, insert_blocks
 from edgegrow.growth.moves.kernels import find_trim, narrow_kernels
+from edgegrow.growth.moves.places import find_places, find_pools
 
 
 def replay(network: NetworkTrace, records: Iterable[Mapping[str, Any]]) -> NetworkTrace:

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from edgegrow.growth.moves.blocks import Inserting, offer_blocks
-from edgegrow.growth.moves.insertion import find_pools, last_norm
+from edgegrow.growth.moves.insertion import last_norm
+from edgegrow.growth.moves.places import find_pools
 from edgegrow.growth.moves.protocol import Context
 
 

@@ -82,20 +82,19 @@ def _predict(emulation: Emulation, board: Board) -> tuple[list[Measurement], lis
             method=f"cycles x {board.cycle_scale} / {board.clock_hz / 1e6:g} MHz; {board.calibration}",
         )
     )
-    energies = [e for e in map(board.energy_mj, latencies) if e is not None]
-    if not energies:
+    if board.power is None:
         reason = f"no published power of {board.name} is known with its voltage"
         return measurements, [Unavailable(metric="energy", reason=reason)]
     # Both may be off in the same direction.
-    errors = [error for error in (board.error, board.power_error) if error is not None]
+    errors = [error for error in (board.error, board.power.error) if error is not None]
     measurements += exact_or_median(
         "energy",
         "mJ",
-        energies,
-        identity=_on(board, emulation.identity, board.voltage_v),
+        [board.power.energy_mj(latency) for latency in latencies],
+        identity=_on(board, emulation.identity, board.power.voltage_v),
         evidence="predicted",
         error=sum(errors) if errors else None,
-        method=f"latency x {1e3 * (board.active_w or 0):g} mW; {board.power_conditions}",
+        method=f"latency x {board.power.method}",
     )
     return measurements, []
 

@@ -174,6 +174,12 @@ static int invoke(uint32_t times) {
     return failed;
 }
 
+static void mark(const struct session *s, int inferring) {
+    if (s->board->mark) {
+        s->board->mark(inferring);
+    }
+}
+
 static void infer(struct session *s, const char *arguments) {
     uint32_t iterations, warmups = WARMUPS;
     const char *rest = number(arguments, &iterations);
@@ -194,9 +200,11 @@ static void infer(struct session *s, const char *arguments) {
     say(s, "m-warmup-done\r\n");
     reply_number(s, "m-infer-start-", iterations);
     /* Both are taken before the first is said: sending characters takes time. */
+    mark(s, 1);
     const uint32_t start = s->board->microseconds();
     failed |= invoke(iterations);
     const uint32_t end = s->board->microseconds();
+    mark(s, 0);
     if (failed) {
         refuse(s, "infer: model_invoke failed");
         return;

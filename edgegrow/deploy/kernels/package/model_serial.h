@@ -32,6 +32,10 @@ struct model_serial_board {
     /* Microseconds since any moment; from 2^32 - 1 it goes on at 0. Host and board must agree on how long a second
      * is: a counter of another frequency is found out and refused. */
     uint32_t (*microseconds)(void);
+
+    /* Tell an energy meter: set a pin high (1) before inferences that are timed, and low (0) after them. May be
+     * NULL. Connect the pin to the meter's digital input 0. */
+    void (*mark)(int inferring);
 };
 
 /* Answer commands for ever. */

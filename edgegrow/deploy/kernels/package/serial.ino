@@ -30,6 +30,6 @@ void setup() {
 }
 
 void loop() {
-  static const struct model_serial_board board = {BOARD_NAME, BOARD_CLOCK_HZ, put, get, microseconds};
+  static const struct model_serial_board board = {BOARD_NAME, BOARD_CLOCK_HZ, put, get, microseconds, NULL};
   model_serial_run(&board);
 }

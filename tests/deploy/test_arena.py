@@ -5,7 +5,7 @@ import pytest
 import torch
 from tflm_arena import head
 
-from edgegrow.cost.memory import ALIGNMENT, plan_arena
+from edgegrow.deploy.arena import ALIGNMENT, plan_arena
 from edgegrow.deploy.graph import Add, Concatenation, Graph, Operator, Tensor
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize

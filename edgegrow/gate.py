@@ -1,0 +1,103 @@
+"""The gate: a candidate is accepted if nothing of its profile is worse than the baseline's beyond limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgegrow.errors import BudgetError, InputError
+from edgegrow.measure.limits import Limits
+from edgegrow.measure.protocol import Profile
+from edgegrow.measure.regression import Comparison, compare
+from edgegrow.report.comparison import change_text, difference_text, figure_text, limit_text
+
+NAMED = 24
+"""Differences of identity that a refusal names: more than an identity has fields."""
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a profile's file, or a run folder's ``profile.json``.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is damaged.
+    """
+    return Profile.read(path / "profile.json" if _is_folder(path) else path)
+
+
+def read_baseline(path: Path, update: bool) -> Profile | None:
+    """Read a baseline; None where there is none yet and an accepted candidate will be it.
+
+    Raises
+    ------
+    InputError
+        If there is none and none will be, if it is damaged, or must not be written over.
+    """
+    if update and _is_folder(path):
+        # Its profile is of the artifacts beside it.
+        raise InputError(f"--update: {path} is a folder: give a profile's file as the baseline")
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        if update:
+            return None
+        raise InputError(f"baseline {path}: there is none: --update makes the candidate the first") from error
+    except OSError:
+        pass  # reading it says why
+    return read_profile(path)
+
+
+def gate(baseline: Profile | None, candidate: Profile, limits: Limits) -> Comparison:
+    """Compare a candidate with a baseline of the same target and identity.
+
+    Raises
+    ------
+    InputError
+        If target, format, unit or identity differ: it names every field with both values.
+    """
+    comparison = compare(baseline, candidate, limits)
+    if comparison.differences:
+        named = "; ".join(map(difference_text, comparison.differences[:NAMED]))
+        if (more := len(comparison.differences) - NAMED) > 0:
+            named += f"; and {more} more"
+        raise InputError(
+            f"gate: baseline and candidate are not of the same identity: {named}: measure both alike, or "
+            "leave a metric out with --max-regression METRIC=off"
+        )
+    return comparison
+
+
+def check(comparison: Comparison) -> None:
+    """Refuse a candidate of which a figure got worse.
+
+    Raises
+    ------
+    BudgetError
+        It names them.
+    """
+    if comparison.failures:
+        worse = (
+            f"{figure_text(row)} {change_text(row) or row.verdict} (limit {limit_text(row)})"
+            for row in comparison.failures
+        )
+        raise BudgetError(f"gate: not met: {', '.join(worse)}")
+
+
+def find_profiles(folder: Path) -> list[Path]:
+    """Find the profiles that are stored below a folder: ``profile.json``, ``profile-onnx.json``, ...
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
+    if not _is_folder(folder):
+        raise InputError(f"profiles {folder}: no such folder: name one with runs in it")
+    return sorted(path for path in folder.rglob("profile*.json") if path.is_file())
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long, or no right to look
+        return False
