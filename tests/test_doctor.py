@@ -24,8 +24,8 @@ def test_core_is_found_and_works(checks):
 
 def test_extras_are_listed_with_how_to_get_them(checks):
     assert {group for _, group in checks} == {
-        "core", "mcu", "npu", "serial", "cmsis", "tf", "legacy", "baselines", "datasets", "report",
-        "programs", "emulator", "data",
+        "core", "mcu", "npu", "serial", "ssh", "meters", "cmsis", "tf", "legacy", "baselines", "datasets",
+        "report", "programs", "emulator", "data",
     }  # fmt: skip
     for check in checks.values():
         assert check.status == "ok" or check.remedy
@@ -45,7 +45,8 @@ def check_with(monkeypatch, lines, versions, programs=None):
     monkeypatch.setattr(doctor, "_version", versions.get)
     monkeypatch.setattr(doctor, "_SHOWN_TO_WORK", programs or {})
     beside = ("python", "digits", "fashion-mnist")
-    return [check for check in diagnose() if check.name not in beside and check.group != "programs"]
+    others = ("programs", "emulator")
+    return [check for check in diagnose() if check.name not in beside and check.group not in others]
 
 
 def test_missing_old_and_fine(monkeypatch):
