@@ -11,7 +11,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev mmdebstrap python3 python3-pip qemu-user \
     && rm -rf /var/lib/apt/lists/*
 # Only what preparing takes, so that other changes do not prepare again.
-COPY edgegrow/__init__.py edgegrow/errors.py edgegrow/files.py /src/edgegrow/
+COPY edgegrow/__init__.py edgegrow/errors.py edgegrow/files.py edgegrow/printable.py /src/edgegrow/
 COPY edgegrow/measure/__init__.py edgegrow/measure/compiling.py edgegrow/measure/device.py \
     edgegrow/measure/runner.py /src/edgegrow/measure/
 COPY edgegrow/measure/arm /src/edgegrow/measure/arm

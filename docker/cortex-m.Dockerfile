@@ -24,8 +24,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-de
 
 FROM ${BASE}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc-arm-none-eabi libnewlib-arm-none-eabi python3 \
-        qemu-system-arm \
+    && apt-get install --yes --no-install-recommends gcc-arm-none-eabi python3 qemu-system-arm \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=built /opt/venv /opt/venv
 # Compilers keep what they have built; only /tmp can be written.

@@ -221,7 +221,7 @@ def _check_emulator() -> Iterator[Check]:
         remedy = f"optional: as root: {install}; then edgegrow doctor --fix emulator"
     for architecture, recipe in RECIPES.items():
         name = f"emulated {architecture}"
-        if missing or find_sysroot(architecture) is None:
+        if shutil.which(recipe.qemu) is None or find_sysroot(architecture) is None:
             yield Check(name, "missing", None, remedy, "emulator")
         else:
             runtimes = ", ".join(wheel.replace("==", " ") for wheel in recipe.wheels)

@@ -172,7 +172,7 @@ MISTAKES = {
     "no network": (network("def net(shape, classes):\n    return 5\n"), "returned int"),
     "the host in an emulator": (
         lambda f, r: ["measure", r / "model.tflite", "--via", "emulator"],
-        "target host (linux) cannot be measured so: use",
+        "target host: it has no soc.core that could be emulated",
     ),
     "a device that is not the target": (
         lambda f, r: ["measure", r / "model.tflite", "--target", "raspberry-pi-2", "--via", "local", "-q"],
@@ -184,7 +184,7 @@ MISTAKES = {
     ),
     "an address of this machine": (
         lambda f, r: ["measure", r / "model.tflite", "--via", "local:here"],
-        "target host (linux) cannot be measured so: use",
+        "target host: it has no soc.core that could be emulated",
     ),
     "a way that is none": (
         lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--via", "telepathy"],

@@ -87,7 +87,7 @@ def profile_table(profile: Profile, operators: bool = False) -> RenderableType:
             error = ["" if m.error is None else f"±{100 * m.error:.0f} %"] * bands
             table.add_row(name, measurement_text(m), *error, m.evidence, identity_text(m.identity))
     for missing in profile.unavailable:
-        table.add_row(missing.metric, "-", *[""] * bands, "unavailable", missing.reason)
+        table.add_row(missing.metric, "-", *[""] * bands, "unavailable", Text(missing.reason))
     footer = [Text(f"{m.metric}: {m.method}") for m in profile.measurements if m.error is not None]
     cpus = {m.identity.cpu for m in profile.measurements if m.identity.cpu}
     if cpus:

@@ -18,8 +18,11 @@ from edgegrow.measure.runner import RESETTLING, RUNTIMES, SETTLING
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
-INFERENCES = 11
+INFERENCES = 31
 """Inferences that are counted: LiteRT's are nearly all the same, ONNX Runtime's differ by some hundreds."""
+
+EMULATED_SECONDS = 3600.0
+"""Time that all of it may take: an emulated inference takes some hundred times the host's."""
 
 _NO_LATENCY = (
     "instructions are no cycles, and the time that the emulator takes tells nothing of the device's: measure "
@@ -81,7 +84,7 @@ def count_on(
     request = {"threads": threads, "marks": True, "iterations": iterations}
     try:
         inputs = None if isinstance(expected, str) else expected.inputs
-        answer = run_on(device, content, artifact.format, request, inputs)
+        answer = run_on(device, content, artifact.format, request, inputs, EMULATED_SECONDS)
         compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on an emulated {device.core.name}: {error}") from error

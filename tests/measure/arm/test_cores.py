@@ -23,9 +23,7 @@ def test_parts_are_their_own():
 
 
 def test_unknown_cores_are_named_with_what_is_near():
-    with pytest.raises(
-        InputError, match=r"^core Cortex-A73x: .*: did you mean Cortex-A73\?$"
-    ):
+    with pytest.raises(InputError, match=r"^core Cortex-A73x: .*: did you mean Cortex-A73\?$"):
         find_core("Cortex-A73x")
     with pytest.raises(InputError, match=r"choose Cortex-A7, Cortex-A53"):
         find_core("Pentium")
