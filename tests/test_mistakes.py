@@ -184,7 +184,7 @@ MISTAKES = {
     ),
     "an address of this machine": (
         lambda f, r: ["measure", r / "model.tflite", "--via", "local:here"],
-        "target host: it has no soc.core that could be emulated",
+        "target host (linux) cannot be measured so: use",
     ),
     "a way that is none": (
         lambda f, r: ["measure", r / "model.tflite", "--target", "rp2040", "--via", "telepathy"],
