@@ -17,7 +17,15 @@ from contextlib import contextmanager, suppress
 from typing import IO
 
 from edgegrow.errors import InputError
-from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice, last_line
+from edgegrow.measure.device import (
+    MAX_OUTPUT_BYTES,
+    Device,
+    DeviceError,
+    DeviceTimeout,
+    Finished,
+    LocalDevice,
+    last_line,
+)
 
 ENGINES = ("docker", "podman")
 """Programs that run containers; the first that is installed."""
@@ -75,8 +83,11 @@ class ContainerDevice(Device):
         called = (self._engine, "exec", self._started(), *command)
         try:
             return self._local.run(called, timeout_s=timeout_s, max_output_bytes=max_output_bytes)
-        except BaseException:  # the engine's client has ended, the program has not
+        except BaseException as error:  # the engine's client has ended, the program has not
             self._end(at_once=True)
+            if isinstance(error, DeviceTimeout):
+                late = f"{self.name}: {command[0]} did not end within {timeout_s:g} s: it was ended"
+                raise DeviceTimeout(late) from error
             raise
 
     def put(self, content: bytes, path: str) -> None:

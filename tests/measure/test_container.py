@@ -84,7 +84,7 @@ def test_it_has_no_rights(device):
 
 def test_what_takes_too_long_or_writes_too_much_is_ended(device):
     device.run(["true"], timeout_s=60)
-    with pytest.raises(DeviceTimeout):
+    with pytest.raises(DeviceTimeout, match=r": sleep did not end within 1 s: it was ended$"):
         device.run(["sleep", "600"], timeout_s=1)
     assert gone()
     with pytest.raises(DeviceError, match=r"wrote more than 1,000 bytes"):
