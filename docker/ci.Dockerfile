@@ -5,7 +5,7 @@
 #     docker build --file docker/cortex-m.Dockerfile --tag edgegrow-cortex-m .
 #     docker build --file docker/ci.Dockerfile --tag edgegrow-ci .
 #     docker run --rm --init --network none --read-only --cap-drop ALL --tmpfs /tmp:exec \
-#         --volume "$PWD:/work:ro" edgegrow-ci gate /work/baseline.json /work/candidate.json
+#         --volume "$PWD:/project:ro" edgegrow-ci gate /project/baseline.json /project/candidate.json
 ARG CORTEX_A=edgegrow-cortex-a
 ARG CORTEX_M=edgegrow-cortex-m
 

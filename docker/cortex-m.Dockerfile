@@ -2,7 +2,7 @@
 #
 #     docker build --file docker/cortex-m.Dockerfile --tag edgegrow-cortex-m .
 #     docker run --rm --init --network none --read-only --cap-drop ALL --tmpfs /tmp:exec \
-#         --volume "$PWD:/work:ro" edgegrow-cortex-m measure /work/model.tflite --target nucleo-l4r5zi
+#         --volume "$PWD:/project:ro" edgegrow-cortex-m measure /project/model.tflite --target nucleo-l4r5zi
 #
 # BASE may be pinned by its digest; Python packages have the versions of constraints.txt.
 ARG BASE=debian:bookworm-slim
@@ -30,6 +30,6 @@ COPY --from=built /opt/venv /opt/venv
 # Compilers keep what they have built; only /tmp can be written.
 ENV PATH=/opt/venv/bin:$PATH HOME=/tmp ZIG_GLOBAL_CACHE_DIR=/tmp/zig PYTHONDONTWRITEBYTECODE=1
 USER 65534:65534
-WORKDIR /work
+WORKDIR /project
 ENTRYPOINT ["edgegrow"]
 CMD ["doctor"]
