@@ -39,7 +39,7 @@ case $1 in
 esac || {{ echo "{_UNSTARTED}" >&2; exit 127; }}
 exec 3<&0
 setsid "$@" </dev/null 3<&- & program=$!
-end='kill -9 "-$1" || kill -9 "$1"'
+end='kill -9 "-$1" || {{ kill -9 "$1"; kill -9 "-$1"; }}'
 setsid sh -c "sleep $limit; $end" sh "$program" </dev/null >/dev/null 2>&1 3<&- & clock=$!
 {{ while read -r _ <&3; do :; done; set -- "$program"; eval "$end"; }} >/dev/null 2>&1 & watch=$!
 wait "$program" 2>/dev/null; code=$?
@@ -50,6 +50,7 @@ exit "$code"
 """Runs "$@" in a session of its own, and ends all of it when the program, stdin or the time ends.
 
 Before ``setsid`` has made the session there is no group to end, only the process: hence the second ``kill``.
+It may make the session, and start a child, between the two: hence the third.
 """
 
 _KEEPER = """
