@@ -105,7 +105,7 @@ class Chooser:
             progress.macs_trained = spent
             vetted = progress.vetted[str(block.insertion)] = {
                 "step": self.number,
-                "holds": self.vetting.holds(looks["without"], looks["with"]),
+                "holds": self.vetting.holds(looks["without"], looks["with"], alike=not block.frees),
                 **{name: look and asdict(look) for name, look in looks.items()},
             }
             self.keep(progress)

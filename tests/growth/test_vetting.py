@@ -80,7 +80,11 @@ def test_the_look_decides(digits):
     ((_, vetted),) = progress.vetted.items()
     assert 0.5 < vetted["without"]["accuracy"] < 1
     looks = [Look(**vetted[name]) for name in ("without", "with")]
-    assert bool(progress.insertions) == vetted["holds"] == Vetting(digits, TrainConfig(), 0).holds(*looks)
+    assert (
+        bool(progress.insertions)
+        == vetted["holds"]
+        == Vetting(digits, TrainConfig(), 0).holds(*looks, alike=True)
+    )
 
 
 def test_what_learns_places_by_heart_is_behind():
@@ -104,16 +108,23 @@ def test_what_learns_places_by_heart_is_behind():
         assert vetting.look(network, lambda *step: None) == looks[-1]
     assert looks[0].accuracy > looks[1].accuracy + 0.05
     assert looks[0].loss < looks[1].loss
-    assert not vetting.holds(*looks)
+    assert not vetting.holds(*looks, alike=True)
 
 
 def test_what_is_behind_by_more_than_chance_or_far_too_confident_does_not_hold(digits):
     """On 362 samples, a standard error of the difference of two accuracies of 0.8 is 0.030."""
     vetting = Vetting(digits, TrainConfig(epochs=1.0), 0)
-    assert vetting.holds(Look(0.8, 1.0), Look(0.775, 1.0))
-    assert not vetting.holds(Look(0.8, 1.0), Look(0.765, 1.0))
-    assert vetting.holds(Look(0.8, 1.0), Look(0.8, 1.49))
-    assert not vetting.holds(Look(0.8, 1.0), Look(0.9, 1.51))
+    assert vetting.holds(Look(0.8, 1.0), Look(0.775, 1.0), alike=True)
+    assert not vetting.holds(Look(0.8, 1.0), Look(0.765, 1.0), alike=True)
+    for alike in (False, True):
+        assert vetting.holds(Look(0.8, 1.0), Look(0.8, 1.49), alike)
+        assert not vetting.holds(Look(0.8, 1.0), Look(0.9, 1.51), alike)
+        assert not vetting.holds(Look(0.8, 1.0), None, alike)
+        assert vetting.holds(None, Look(0.1, 2.0), alike)
+
+
+def test_accuracies_of_networks_with_other_weights_do_not_tell(digits):
+    assert Vetting(digits, TrainConfig(epochs=1.0), 0).holds(Look(0.8, 1.0), Look(0.7, 1.2), alike=False)
 
 
 def test_a_part_has_enough_steps_takes_a_tenth_at_most_and_is_the_seeds(digits):
