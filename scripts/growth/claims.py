@@ -16,6 +16,9 @@ POINTS = 100
 GOAL = 0.5
 """Points that the default should be better by."""
 
+SCORING = 0.1
+"""Share of a run's time that scoring may take."""
+
 Results = Mapping[str, Mapping[str, Mapping[int, Mapping[str, Any]]]]
 """``{task: {arm: {seed: figures}}}``."""
 
@@ -76,6 +79,7 @@ def claims(results: Results, tasks: Sequence[str]) -> list[Claim]:
         _better_than_pruning(results),
         _cheaper_than_pruning(results),
         _as_good_as_pruning(results),
+        _cheap_scoring(results),
         *(_not_behind(results, arm) for arm in _grown_arms(results)),
     ]
 
@@ -167,6 +171,24 @@ def _as_good_as_pruning(results: Results) -> Claim:
     parts += [f"{task} {written(interval)}" for task, interval in found.items()]
     behind = difference.below or any(interval.below for interval in found.values())
     return Claim(text, None if difference.low is None else not behind, _sentence(parts))
+
+
+def _cheap_scoring(results: Results) -> Claim:
+    """Compare the wall time of scoring with that of the whole run, of the default on every task that tells."""
+    shares = {}
+    for task, arms in results.items():
+        told = [
+            (sum(event["scoring_seconds"] for event in cell["growth"]), cell["seconds"])
+            for cell in arms.get(DEFAULT, {}).values()
+            if cell.get("growth") and all("scoring_seconds" in event for event in cell["growth"])
+        ]
+        if told:
+            shares[task] = sum(scoring for scoring, _ in told) / sum(whole for _, whole in told)
+    return Claim(
+        f"Scoring takes at most {100 * SCORING:g} % of a whole run's time",
+        max(shares.values()) <= SCORING if shares else None,
+        _sentence([f"{task} {100 * share:.1f} %" for task, share in shares.items()]),
+    )
 
 
 def _not_behind(results: Results, arm: str) -> Claim:

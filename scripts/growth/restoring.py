@@ -63,6 +63,7 @@ def told(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "fresh": event["fresh"],
+            **{key: event[key] for key in ("scoring_seconds",) if key in event},  # older tables have none
             "options": [{key: option[key] for key in TOLD} for option in event["options"]],
         }
         for event in events
