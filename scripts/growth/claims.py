@@ -174,7 +174,7 @@ def _as_good_as_pruning(results: Results) -> Claim:
 
 
 def _cheap_scoring(results: Results) -> Claim:
-    """Compare the wall time of scoring with that of the whole run, of the default on every task that tells."""
+    """Compare the wall time of scoring with that of the whole run, of the default."""
     shares = {}
     for task, arms in results.items():
         told = [

@@ -79,7 +79,7 @@ def made_up(gains):
     return results
 
 
-def verdicts(gains, tasks=None, scoring=0.1):
+def verdicts(gains, tasks=None, scoring=0.09):
     results = made_up(gains)
     for arms in results.values():
         for cell in arms["default"].values():
