@@ -13,7 +13,8 @@ RUN apt-get update \
 # Only what preparing takes, so that other changes do not prepare again.
 COPY edgegrow/__init__.py edgegrow/errors.py edgegrow/files.py edgegrow/printable.py /src/edgegrow/
 COPY edgegrow/measure/__init__.py edgegrow/measure/compiling.py edgegrow/measure/device.py \
-    edgegrow/measure/runner.py /src/edgegrow/measure/
+    edgegrow/measure/runner_archive.py /src/edgegrow/measure/
+COPY edgegrow/measure/runner /src/edgegrow/measure/runner
 COPY edgegrow/measure/arm /src/edgegrow/measure/arm
 RUN PYTHONPATH=/src XDG_CACHE_HOME=/opt python3 -m edgegrow.measure.arm
 # The package has an emulator of every architecture: 300 MB. Two, with the libraries that they load, are enough.

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Opened, State, System
 from edgegrow.measure.protocol import Identity
+from edgegrow.measure.runner.machine import processors, system
 
 BUSY = 0.5
 """Processors used by others above which timings are warned about."""
@@ -34,14 +34,13 @@ def identity_of(opened: Opened, threads: int) -> Identity:
 
 def host_identity(runtime: str | None, version: str | None, kernels: str | None, threads: int) -> Identity:
     """Identity of figures taken in this process."""
-    system = System.model_validate(runner.system())
     return Identity(
         runtime=runtime,
         version=version,
         kernels=kernels,
         threads=threads,
         python=platform.python_version(),
-        **_machine(system, runner.processors()),
+        **_machine(System.model_validate(system()), processors()),
     )
 
 

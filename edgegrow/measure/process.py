@@ -1,4 +1,4 @@
-"""The process that runs artifacts, as seen from edgegrow: ``runner.py``, wherever a command can start it."""
+"""The process that runs artifacts, as seen from edgegrow: its runner, wherever a command can start it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import weakref
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edgegrow.errors import InputError
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Refused
+from edgegrow.measure.runner.bounds import OPEN_SECONDS
+from edgegrow.measure.runner_archive import FILE_NAME, runner_archive
 
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
 """What to install for each runtime's module."""
@@ -35,7 +38,7 @@ def explain_end(exit_code: int) -> str:
     """
     number = exit_code - 128 if exit_code > 128 else -exit_code
     if number == getattr(signal, "SIGALRM", None):
-        return f"it took longer than {runner.OPEN_SECONDS} s to open and run once"
+        return f"it took longer than {OPEN_SECONDS} s to open and run once"
     if number == getattr(signal, "SIGKILL", None):
         return "it was killed (SIGKILL): there was too little memory for it, or someone ended it"
     name = next((known.name for known in signal.Signals if known == number), None)
@@ -49,12 +52,12 @@ class Worker:
 
     Parameters
     ----------
-    command : sequence of str
-        What starts ``runner.py``, connected to its stdin and stdout.
+    python : sequence of str
+        Command that starts Python; the runner's file is its last argument.
     """
 
-    def __init__(self, command: Sequence[str] = (sys.executable, "-P", runner.__file__)) -> None:
-        self._command = tuple(command)
+    def __init__(self, python: Sequence[str] = (sys.executable, "-P")) -> None:
+        self._python = tuple(python)
         self._process: subprocess.Popen[bytes] | None = None
         self.holds: object = None
         """Stands for the artifact that is open in the process."""
@@ -89,20 +92,26 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         try:
+            folder = tempfile.TemporaryDirectory(prefix="edgegrow-", ignore_cleanup_errors=True)
+            runner = Path(folder.name) / FILE_NAME
+            runner.write_bytes(runner_archive())
             process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                (*self._python, str(runner)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )
         except OSError as error:
-            raise InputError(f"worker {self._command[0]}: cannot start it: {error.strerror}") from error
+            raise InputError(f"worker {self._python[0]}: cannot start it: {error.strerror}") from error
         self._process = process
-        self._finalizer = weakref.finalize(self, _end, process)
+        self._finalizer = weakref.finalize(self, _end, process, folder)
         return process
 
     def _ended(self) -> str:
         process = self._process
         self._process = self.holds = None
         assert process is not None
-        _end(process)
+        self._finalizer()
         return explain_end(process.returncode)
 
     def close(self) -> None:
@@ -112,7 +121,7 @@ class Worker:
             self._process = self.holds = None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
     for stream in (process.stdin, process.stdout):
         try:
             if stream is not None:
@@ -124,3 +133,4 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    folder.cleanup()

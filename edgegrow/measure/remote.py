@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from edgegrow.errors import InputError
-from edgegrow.measure import runner
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
 from edgegrow.measure.device import Device, DeviceError, Finished, last_line
 from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
@@ -26,6 +25,7 @@ from edgegrow.measure.meters.meter import Meter
 from edgegrow.measure.meters.recording import Stretch
 from edgegrow.measure.process import explain_end, explain_refusal
 from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
+from edgegrow.measure.runner_archive import FILE_NAME, runner_archive
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import timed_measurements
 from edgegrow.measure.window_plan import Windows
@@ -55,7 +55,7 @@ def run_on(
         The artifact.
     format : {"tflite", "onnx"}
     request : mapping
-        What else to ask for: keys of `edgegrow.measure.runner.KEYS`.
+        What else to ask for: keys of `edgegrow.measure.runner.request.KEYS`.
     inputs : ndarray, optional
         ``(n, ...)`` of the artifact's input; by default the runner draws one sample.
     timeout_s : float
@@ -70,7 +70,7 @@ def run_on(
     """
     asked = {"artifact": f"model.{format}", "format": format, **request}
     with device.folder() as folder:
-        device.put(Path(runner.__file__).read_bytes(), f"{folder}/runner.py")
+        device.put(runner_archive(), f"{folder}/{FILE_NAME}")
         device.put(content, f"{folder}/model.{format}")
         if inputs is not None:
             asked["inputs"] = "inputs.npy"
@@ -78,7 +78,7 @@ def run_on(
             np.save(packed, inputs, allow_pickle=False)
             device.put(packed.getvalue(), f"{folder}/inputs.npy")
         device.put(json.dumps(asked).encode(), f"{folder}/request.json")
-        command = (*device.python, f"{folder}/runner.py", f"{folder}/request.json")
+        command = (*device.python, f"{folder}/{FILE_NAME}", f"{folder}/request.json")
         finished = device.run(command, timeout_s=timeout_s, max_output_bytes=MOST_BYTES)
     return _read(device, finished)
 

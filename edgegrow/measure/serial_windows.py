@@ -11,7 +11,7 @@ import numpy as np
 from edgegrow.errors import InputError
 from edgegrow.measure.meters.meter import THIS_MACHINE
 from edgegrow.measure.meters.recording import Stretch
-from edgegrow.measure.runner import boot_seconds
+from edgegrow.measure.runner.repeating import boot_seconds
 from edgegrow.measure.serial_protocol import SerialDevice, Timing
 from edgegrow.measure.window_plan import Windows
 

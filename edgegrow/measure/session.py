@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from edgegrow.errors import InputError
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Opened, TensorInfo
 from edgegrow.measure.identity import identity_of
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Artifact, Identity, explain
+from edgegrow.measure.runner.runtimes import RUNTIMES
 
 Array = NDArray[Any]
 
@@ -118,7 +118,7 @@ def read_artifact(path: str | Path, threads: int = 1) -> tuple[Artifact, bytes]:
     if path.is_dir():
         hint = "give a .tflite or .onnx file, or a microcontroller's target"
         raise InputError(f"artifact {path}: it is a directory: {hint}")
-    if path.suffix.lower()[1:] not in runner.RUNTIMES:
+    if path.suffix.lower()[1:] not in RUNTIMES:
         raise InputError(f"artifact {path}: this target runs .tflite and .onnx files")
     if threads < 1:
         raise InputError(f"threads {threads}: it takes 1 or more")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Identity
-from edgegrow.measure.runner import KEYS
+from edgegrow.measure.runner.request import KEYS
 from edgegrow.measure.session import open_artifact
 
 _LEAST_CALLS = 10

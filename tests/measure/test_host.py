@@ -8,11 +8,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgegrow.errors import InputError
-from edgegrow.measure import runner as program
 from edgegrow.measure.device import LocalDevice
 from edgegrow.measure.process import Worker
 from edgegrow.measure.protocol import Profile, TargetRef
 from edgegrow.measure.remote import measure_on
+from edgegrow.measure.runner.request import KEYS
+from edgegrow.measure.runner.timed import REOPENED
 from edgegrow.measure.session import open_artifact, predict
 
 HOST = TargetRef(name="host", sha256="0" * 64)
@@ -109,9 +110,9 @@ def test_profile_of_both_formats(profiles, files):
         figures = {m.aggregation: m for m in profile.measurements if m.metric == "latency"}
         values = {name: m.value for name, m in figures.items()}
         assert 0 < values["min"] <= values["median"] <= values["p90"] <= values["p99"]
-        assert 50 <= len(figures["median"].samples) <= program.KEYS["max_samples"]
+        assert 50 <= len(figures["median"].samples) <= KEYS["max_samples"]
         assert "load average" in figures["median"].method
-        assert len(profile.find("load").samples) == 1 + program.REOPENED
+        assert len(profile.find("load").samples) == 1 + REOPENED
         assert profile.find("flash").value == getattr(files, kind).stat().st_size
         assert {m.evidence for m in profile.measurements} == {"measured"}
         assert ("energy", "no meter") in {(u.metric, u.reason) for u in profile.unavailable}
@@ -214,8 +215,8 @@ def test_worker_that_cannot_start_or_ends():
 
 def test_missing_runtime_is_named(files, tmp_path):
     """A worker whose runtimes cannot be imported, as on a device that has only the other one."""
-    code = f"import sys; sys.modules['onnxruntime'] = None; sys.argv[0] = {program.__file__!r}; "
-    code += f"exec(compile(open({program.__file__!r}).read(), 'runner', 'exec'))"
+    code = "import runpy, sys; sys.modules['onnxruntime'] = None; "
+    code += "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     worker = Worker([os.sys.executable, "-c", code])
     with pytest.raises(InputError, match="pip install onnxruntime"):
         open_artifact(files.onnx, worker=worker)

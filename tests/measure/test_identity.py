@@ -1,6 +1,5 @@
 import pytest
 
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Opened, State, System
 from edgegrow.measure.identity import (
     cpu_model,
@@ -11,6 +10,7 @@ from edgegrow.measure.identity import (
     ranges,
     warnings,
 )
+from edgegrow.measure.runner import machine
 
 TENSOR = {"name": "x", "shape": [1, 2], "dtype": "int8", "scale": None, "zero_point": None}
 
@@ -63,11 +63,11 @@ def test_identity_of_a_phone():
 @pytest.fixture
 def sysfs(tmp_path, monkeypatch):
     """A tree like Linux's /sys: the clock of a processor, in kHz, thermal zones and cooling devices."""
-    monkeypatch.setattr(runner, "SYS", tmp_path)
+    monkeypatch.setattr(machine, "SYS", tmp_path)
 
     def write(**values):
         for name, value in values.items():
-            path = tmp_path / name.replace("CPU", f"devices/system/cpu/cpu{runner.processors()[0]}/cpufreq")
+            path = tmp_path / name.replace("CPU", f"devices/system/cpu/cpu{machine.processors()[0]}/cpufreq")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"{value}\n")
 
@@ -84,27 +84,27 @@ def test_only_a_fixed_clock_is_part_of_the_identity(sysfs):
     sysfs(**clock(600000, 1500000, 900000))
     found = host_identity(None, None, None, 1)
     assert (found.clock_hz, found.governor) == (None, "schedutil")
-    assert set(runner.state()["frequency_hz"].values()) == {9e8}
+    assert set(machine.state()["frequency_hz"].values()) == {9e8}
     sysfs(**clock(1500000, 1500000, 1500000))
     assert host_identity(None, None, None, 1).clock_hz == 1.5e9
 
 
 def test_temperature_and_what_holds_the_clock_back(sysfs):
-    assert runner.state()["throttled"] is None
+    assert machine.state()["throttled"] is None
     zone, cooling = "class/thermal/thermal_zone0", "class/thermal/cooling_device1"
     firmware = "devices/platform/soc/soc:firmware/get_throttled"
     sysfs(**{f"{zone}/temp": 61234, f"{zone}/type": "cpu-thermal"})
-    assert runner.state()["temperature_c"] == {"0 cpu-thermal": 61.234}
+    assert machine.state()["temperature_c"] == {"0 cpu-thermal": 61.234}
     sysfs(**{f"{cooling}/type": "thermal-cpufreq-0", f"{cooling}/cur_state": 0})
-    assert runner.state()["throttled"] is False
+    assert machine.state()["throttled"] is False
     sysfs(**{f"{cooling}/cur_state": 2})
-    assert runner.state()["throttled"] is True
+    assert machine.state()["throttled"] is True
     sysfs(**{f"{cooling}/type": "pwm-fan"})
-    assert runner.state()["throttled"] is None
+    assert machine.state()["throttled"] is None
     sysfs(**{firmware: "50000"})  # it was, since the start
-    assert runner.state()["throttled"] is False
+    assert machine.state()["throttled"] is False
     sysfs(**{firmware: "50005"})
-    assert runner.state()["throttled"] is True
+    assert machine.state()["throttled"] is True
 
 
 def state(time_s, clock_hz=None, **figures):
@@ -149,5 +149,5 @@ def test_states_in_words():
 
 
 def test_what_this_machine_tells_is_accepted():
-    assert State.model_validate(runner.state()).busy_s != 0
-    assert System.model_validate(runner.system()).cpu_count >= len(runner.processors())
+    assert State.model_validate(machine.state()).busy_s != 0
+    assert System.model_validate(machine.system()).cpu_count >= len(machine.processors())

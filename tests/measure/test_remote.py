@@ -3,10 +3,14 @@
 import ast
 import base64
 import hashlib
+import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgegrow.errors import EdgegrowError, InputError
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Answer
 from edgegrow.measure.device import DeviceError, DeviceTimeout, Finished, LocalDevice
 from edgegrow.measure.expected import expect
 from edgegrow.measure.protocol import TargetRef
 from edgegrow.measure.remote import _read, check_outputs, measure_on, run_on
+from edgegrow.measure.runner.machine import processors
+from edgegrow.measure.runner.timed import REOPENED
+from edgegrow.measure.runner_archive import runner_archive
 
 PI = TargetRef(name="raspberry-pi-4", sha256="0" * 64)
 QUICK = {"min_iterations": 3, "min_seconds": 0, "settle_seconds": 0}
@@ -44,11 +50,11 @@ def refused(path, device, kind=InputError, **options):
 def test_a_profile_says_how_the_outputs_compare(files, kind):
     lines = []
     device = LocalDevice(name="board")
-    options = {"min_seconds": 0.05, "affinity": [runner.processors()[0]], "warn": lines.append}
+    options = {"min_seconds": 0.05, "affinity": [processors()[0]], "warn": lines.append}
     profile = measure_on(device, getattr(files, kind), target=PI, **options)
     latency = profile.find("latency")
     assert len(latency.samples) >= 50
-    assert latency.identity.affinity == str(runner.processors()[0])
+    assert latency.identity.affinity == str(processors()[0])
     assert latency.identity.runtime == {"tflite": "litert", "onnx": "onnxruntime"}[kind]
     assert "on board" in latency.method
     assert "the simulator's" in latency.method
@@ -73,7 +79,7 @@ def test_outputs_are_the_simulators(request, network, kind, tmp_path, ort_satura
     result, _ = check_outputs(answer, device, expected)
     assert "outputs of 4 random inputs" in result
     assert len(answer.latency_ns) == 3
-    assert len(answer.load_ns) == 1 + runner.REOPENED
+    assert len(answer.load_ns) == 1 + REOPENED
     assert len(answer.warmup_ns) == 5
 
 
@@ -260,16 +266,39 @@ def test_damaged_answers(answer_line, data):
 # What the file is that is copied to devices.
 
 
-def test_the_runner_needs_nothing_but_numpy_and_python_3_9():
-    source = Path(runner.__file__).read_text(encoding="utf-8")
-    tree = ast.parse(source, feature_version=(3, 9))
+@pytest.fixture(scope="module")
+def sources():
+    """The modules that are copied to devices, by their names in the archive."""
+    with zipfile.ZipFile(io.BytesIO(runner_archive())) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+def test_the_runner_needs_nothing_but_numpy_and_python_3_9(sources):
+    assert "__main__.py" in sources
     imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {name.name.split(".")[0] for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").split(".")[0])
-    assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+    for source in sources.values():
+        for node in ast.walk(ast.parse(source, feature_version=(3, 9))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add((node.module or "").split(".")[0])
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "runner"}
+
+
+def test_annotations_of_the_runner_are_not_evaluated(sources):
+    """``int | None`` is an error in Python 3.9 where it is."""
+    for name, source in sources.items():
+        assert "from __future__ import annotations" in source or "->" not in source, name
+
+
+def test_the_archive_is_the_same_each_time():
+    code = "import sys; from edgegrow.measure.runner_archive import runner_archive as r; "
+    code += "sys.stdout.buffer.write(r())"
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"}
+    again = subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, timeout=60
+    )
+    assert again.stdout == runner_archive()
 
 
 def test_the_answer_is_one_line_of_json(answer_line):

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from edgegrow.measure.protocol import Identity
-from edgegrow.measure.runner import KEYS, time_calls, warm_up
+from edgegrow.measure.runner.repeating import time_calls, warm_up
+from edgegrow.measure.runner.request import KEYS
 from edgegrow.measure.timing import latency
 
 DEFAULTS = {name: KEYS[name] for name in ("min_iterations", "min_seconds", "max_samples")}

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from edgegrow.errors import InputError
-from edgegrow.measure import runner
 from edgegrow.measure.answers import Answer
 from edgegrow.measure.arm.counts import count_measurements
 from edgegrow.measure.arm.qemu import QemuDevice
@@ -16,7 +14,9 @@ from edgegrow.measure.device import DeviceError
 from edgegrow.measure.expected import expect
 from edgegrow.measure.protocol import Identity, Measurement, Profile, TargetRef, Unavailable
 from edgegrow.measure.remote import Say, check_outputs, run_on
-from edgegrow.measure.runner import RESETTLING, RUNTIMES, SETTLING
+from edgegrow.measure.runner.marked import RESETTLING, SETTLING
+from edgegrow.measure.runner.runtimes import RUNTIMES
+from edgegrow.measure.runner_archive import runner_digest
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import flash
 
@@ -116,15 +116,14 @@ def _identity(answer: Answer, device: QemuDevice, threads: int) -> Identity:
     """Tell what counts depend on: nothing of the machine that emulates."""
     core, installation = device.core, device.installation
     libraries = ", ".join(f"{name} {version}" for name, version in installation.versions.items())
-    # What the runner does before moves what the runtime has in memory: some ten to a thousand instructions.
-    program = hashlib.sha256(Path(runner.__file__).read_bytes()).hexdigest()[:8]
     return Identity(
         runtime=answer.runtime,
         version=answer.version,
         kernels=answer.kernels,
         threads=threads,
         cpu=f"{core.name} (part {core.part:#x}, QEMU {installation.qemu} {core.cpu})",
-        os=f"Linux {core.architecture}, Debian {SUITE}: {libraries}; runner {program}",
+        # What the runner does before moves what lies in memory: some ten to a thousand instructions.
+        os=f"Linux {core.architecture}, Debian {SUITE}: {libraries}; runner {runner_digest()}",
         python=answer.python,
     )
 

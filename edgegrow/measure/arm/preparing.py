@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgegrow.errors import InputError
 from edgegrow.measure.arm.cores import EMULATED_CORES, Architecture, Core
 from edgegrow.measure.arm.sysroot import SUITE, Recipe, Sysroot, find_sysroot, installation_folder, sysroot_in
 from edgegrow.measure.device import LocalDevice
+from edgegrow.measure.runner_archive import FILE_NAME, runner_archive
 
 TOOLS = {"qemu-aarch64": "qemu-user", "qemu-arm": "qemu-user", "mmdebstrap": "mmdebstrap"}
 """Programs, and Debian's packages of them."""
@@ -33,7 +35,8 @@ _LINKED = ("bin", "etc", "lib", "sbin", "usr")
 _CPUS = "sys/devices/system/cpu"
 _PROOF = """\
 import ctypes, importlib, py_compile, runpy, sys
-runpy.run_path({runner!r})
+sys.path.insert(0, {runner!r})
+import runner.main
 for name in {modules!r}:
     importlib.import_module(name)
 unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -108,11 +111,13 @@ def _build(sysroot: Sysroot, work: Path, say: Callable[[str], None]) -> None:
 def _prove(made: Sysroot, final: Sysroot) -> None:
     """Start Python with all that it has, and compile that for where the sysroot will be."""
     core = made.recipe.cores[0]
-    runner = str(Path(__file__).parents[1] / "runner.py")
-    proof = _PROOF.format(
-        runner=runner, modules=made.recipe.modules, view=made.view(core), seen=final.seen(core)
-    )
-    _call((*made.unredirected_python(core), "-c", proof))
+    with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
+        runner = Path(folder) / FILE_NAME
+        runner.write_bytes(runner_archive())
+        proof = _PROOF.format(
+            runner=str(runner), modules=made.recipe.modules, view=made.view(core), seen=final.seen(core)
+        )
+        _call((*made.unredirected_python(core), "-c", proof))
 
 
 def _unpack_debian(recipe: Recipe, root: Path) -> None:

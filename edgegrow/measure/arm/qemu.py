@@ -17,7 +17,7 @@ from edgegrow.measure.arm.sysroot import Sysroot, installation_folder, sysroot_i
 from edgegrow.measure.container import ContainerDevice
 from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice
 from edgegrow.measure.remote import Say
-from edgegrow.measure.runner import MARK_SYSCALL
+from edgegrow.measure.runner.marked import MARK_SYSCALL
 
 IMAGE = "edgegrow-cortex-a"
 """The image that has the emulator, as the Dockerfile calls it."""

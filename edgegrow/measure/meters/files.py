@@ -10,7 +10,7 @@ from typing import Protocol
 from edgegrow.errors import EdgegrowError
 from edgegrow.measure.device import Device
 from edgegrow.measure.meters.meter import THIS_MACHINE, MeterError
-from edgegrow.measure.runner import boot_seconds
+from edgegrow.measure.runner.repeating import boot_seconds
 
 MAX_BYTES = 2**16
 """Bytes of a file that are read: sysfs gives a page, 4096 bytes, at most."""

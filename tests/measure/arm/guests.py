@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgegrow.measure.runner import MARK_SYSCALL
+from edgegrow.measure.runner.marked import MARK_SYSCALL
 
 START = {
     "a64": """

@@ -9,7 +9,7 @@ from instructions import A32, A64, T32
 
 from edgegrow.measure.arm.counter import prepare_counter
 from edgegrow.measure.arm.counts import KINDS, read_counts
-from edgegrow.measure.runner import MARK_SYSCALL
+from edgegrow.measure.runner.marked import MARK_SYSCALL
 
 
 def count(isa, program, cpu=None, options=""):
