@@ -173,17 +173,20 @@ def _on_device(way: str) -> Way:
         from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
         from edgegrow.measure.identity import numbers
         from edgegrow.measure.remote import measure_on
+        from edgegrow.measure.timing_plan import TimingPlan
 
         metered = ("meter",) if way in _METERED else ()
         options.allow(way, "threads", "iterations", "seconds", *metered)
         affinity = target.runtime.affinity
         how: dict[str, Any] = {
             "target": target.reference,
-            "cpu_part": target.emulator.part if target.emulator is not None else None,
-            "threads": target.runtime.threads if options.threads is None else options.threads,
-            "affinity": None if affinity is None else numbers(affinity),
-            "min_iterations": 50 if options.iterations is None else options.iterations,
-            "min_seconds": 1.0 if options.seconds is None else options.seconds,
+            "plan": TimingPlan(
+                threads=target.runtime.threads if options.threads is None else options.threads,
+                affinity=None if affinity is None else numbers(affinity),
+                min_iterations=50 if options.iterations is None else options.iterations,
+                min_seconds=1.0 if options.seconds is None else options.seconds,
+                cpu_part=target.emulator.part if target.emulator is not None else None,
+            ),
             "progress": listener.detail,
         }
         with (

@@ -7,7 +7,7 @@ single samples, so a profile of it has a mean and extremes, and says nothing abo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from edgegrow.errors import InputError
@@ -24,8 +24,8 @@ from edgegrow.measure.protocol import (
     TargetRef,
     Unavailable,
 )
-from edgegrow.measure.remote import check_core
 from edgegrow.measure.shell_device import last_line
+from edgegrow.measure.timing_plan import TimingPlan
 
 PLACE = "/data/local/tmp/benchmark_model"
 """Where its instructions put it on a phone."""
@@ -87,11 +87,7 @@ def measure_benchmark_model(
     *,
     program: str,
     target: TargetRef,
-    cpu_part: str | None = None,
-    threads: int = 1,
-    affinity: Sequence[int] | None = None,
-    min_iterations: int = 50,
-    min_seconds: float = 1.0,
+    plan: TimingPlan | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Profile:
     """Measure a ``.tflite`` file on a device by ``benchmark_model``.
@@ -105,16 +101,8 @@ def measure_benchmark_model(
         Path of ``benchmark_model`` on the device, see `instead_of_python`.
     target : TargetRef
         The target that the profile is for.
-    cpu_part : str, optional
-        ``CPU part`` of the target's processor, which the device must have.
-    threads : int
-        Threads the runtime may use.
-    affinity : sequence of int, optional
-        Numbers of the processors to run on; by default those that the device gives.
-    min_iterations : int
-        Timed inferences at least.
-    min_seconds : float
-        Time that they take at least, in s, up to 150.
+    plan : TimingPlan, optional
+        How the latency is taken; its time counts up to 150 s.
     progress : callable or None
         Called with one line: what is being done.
 
@@ -130,6 +118,7 @@ def measure_benchmark_model(
     DeviceError
         If the device or the program fails.
     """
+    plan = plan or TimingPlan()
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -141,19 +130,19 @@ def measure_benchmark_model(
         progress(f"timing {path} by {program} on {device.name}")
     facts = _facts(device, program)
     try:
-        check_core(", ".join(facts.get("parts", "").split()), facts.get("machine", "device"), cpu_part)
+        plan.check_core(", ".join(facts.get("parts", "").split()), facts.get("machine", "device"))
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error
     with device.folder() as folder:
         copy = f"{folder}/model.tflite"
         device.put(content, copy)
         command = (
-            *(() if affinity is None else ("taskset", f"{sum(1 << n for n in set(affinity)):x}")),
+            *(() if plan.affinity is None else ("taskset", f"{sum(1 << n for n in set(plan.affinity)):x}")),
             program,
             f"--graph={copy}",
-            f"--num_threads={threads}",
-            f"--num_runs={min_iterations}",
-            f"--min_secs={min_seconds:g}",
+            f"--num_threads={plan.threads}",
+            f"--num_runs={plan.min_iterations}",
+            f"--min_secs={plan.min_seconds:g}",
             f"--max_secs={LONGEST_S}",
         )
         finished = device.run(command, timeout_s=2 * LONGEST_S + 60, max_output_bytes=1 << 20)
@@ -168,9 +157,9 @@ def measure_benchmark_model(
         timings = parse(output)
     except InputError as error:
         raise InputError(f"{device.name}: {program}: {error}: run it by hand to see") from error
-    if affinity is not None:
-        facts["affinity"] = ranges(affinity)
-    return _profile(timings, facts, artifact, target, threads)
+    if plan.affinity is not None:
+        facts["affinity"] = ranges(plan.affinity)
+    return _profile(timings, facts, artifact, target, plan.threads)
 
 
 def _facts(device: Device, program: str) -> dict[str, str]:

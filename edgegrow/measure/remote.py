@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
 from edgegrow.measure.runner_archive import FILE_NAME, runner_archive
 from edgegrow.measure.session import read_artifact
 from edgegrow.measure.timing import timed_measurements
+from edgegrow.measure.timing_plan import TimingPlan
 from edgegrow.measure.window_plan import Windows
 
 Say = Callable[[str], None]
@@ -156,40 +157,12 @@ def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> t
     return result, doubt if deviation > USUAL_LSB else None
 
 
-def check_core(found: str, machine: str, cpu_part: str | None) -> None:
-    """Refuse a device whose processor is not the target's.
-
-    Parameters
-    ----------
-    found : str
-        Part numbers of its cores (``CPU part`` in ``/proc/cpuinfo``), e.g. ``0xd05, 0xd0b``.
-    machine : str
-        What it is, e.g. ``aarch64``.
-    cpu_part : str or None
-        The target's, which one of its cores must have.
-
-    Raises
-    ------
-    InputError
-        If none has; the words follow the artifact's name.
-    """
-    if cpu_part is not None and cpu_part not in found.split(", "):
-        raise InputError(
-            f"the target's processor has CPU part {cpu_part}, this {machine} has "
-            f"{found or 'none'}: name the target that the device is"
-        )
-
-
 def measure_on(
     device: Device,
     path: str | Path,
     *,
     target: TargetRef,
-    cpu_part: str | None = None,
-    threads: int = 1,
-    affinity: Sequence[int] | None = None,
-    min_iterations: int = 50,
-    min_seconds: float = 1.0,
+    plan: TimingPlan | None = None,
     timeout_s: float = RUN_SECONDS,
     meter: Meter | None = None,
     windows: Windows | None = None,
@@ -204,18 +177,10 @@ def measure_on(
     path : str or Path
     target : TargetRef
         The target that the profile is for.
-    cpu_part : str, optional
-        ``CPU part`` of the target's processor, which the device must have.
-    threads : int
-        Threads the runtime may use.
-    affinity : sequence of int, optional
-        Numbers of the processors to run on; by default those that the device gives.
-    min_iterations : int
-        Timed inferences at least.
-    min_seconds : float
-        Time that they take at least, in seconds.
+    plan : TimingPlan, optional
+        How the latency is taken.
     timeout_s : float
-        Time that the device may take beyond thrice that, in s.
+        Time that the device may take beyond thrice the plan's, in s.
     meter : Meter, optional
         Energy meter that is set up. Energy is taken in windows of its own, after the latency.
     windows : Windows, optional
@@ -239,41 +204,40 @@ def measure_on(
     DeviceError
         If the device fails.
     """
-    if min_iterations < 1 or not 0 <= min_seconds < float("inf"):
-        raise InputError("measure: it takes 1 iteration or more, and a time of 0 s or more")
-    path, say = Path(path), progress or (lambda line: None)
-    artifact, content = read_artifact(path, threads)
+    path, plan, say = Path(path), plan or TimingPlan(), progress or (lambda line: None)
+    artifact, content = read_artifact(path, plan.threads)
     say(f"simulating {path}")
     expected = expect(path, artifact.format, content)
-    say(f"timing {path} on {device.name}: {min_iterations} inferences and {min_seconds:g} s at least")
+    least = f"{plan.min_iterations} inferences and {plan.min_seconds:g} s at least"
+    say(f"timing {path} on {device.name}: {least}")
     request = {
-        "threads": threads,
-        "affinity": None if affinity is None else list(affinity),
-        "min_iterations": min_iterations,
-        "min_seconds": min_seconds,
+        "threads": plan.threads,
+        "affinity": plan.affinity,
+        "min_iterations": plan.min_iterations,
+        "min_seconds": plan.min_seconds,
     }
     inputs = None if isinstance(expected, str) else expected.inputs
     try:
-        answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * min_seconds)
+        answer = run_on(device, content, artifact.format, request, inputs, timeout_s + 3 * plan.min_seconds)
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
-        check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine, cpu_part)
+        plan.check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine)
         compared, doubt = check_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error
-    doubts = (*warnings(answer.before, answer.after, threads), *answer.warnings)
+    doubts = (*warnings(answer.before, answer.after, plan.threads), *answer.warnings)
     for line in doubts if doubt is None else (*doubts, doubt):
         if warn is not None:
             warn(line)
     method = (
         f"calls of the runtime on {device.name}, one sample each, after a warm-up; "
-        f"{min_iterations} calls and {min_seconds:g} s at least; {compared}; "
+        f"{least}; {compared}; "
         f"{'; '.join((describe(answer.before, answer.after), *doubts))}"
     )
-    identity = identity_of(answer, threads)
+    identity = identity_of(answer, plan.threads)
     energy = measure_energy(
         meter,
-        lambda plan, pause_s: _windows_on(device, content, artifact.format, request, plan, pause_s),
+        lambda each, pause_s: _windows_on(device, content, artifact.format, request, each, pause_s),
         identity,
         windows=windows or Windows(),
         say=say,

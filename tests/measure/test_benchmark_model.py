@@ -14,6 +14,7 @@ from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmar
 from edgegrow.measure.benchmark_output import parse
 from edgegrow.measure.device import DeviceError, LocalDevice
 from edgegrow.measure.protocol import Profile, TargetRef
+from edgegrow.measure.timing_plan import TimingPlan
 
 PHONE = TargetRef(name="phone", sha256="0" * 64)
 
@@ -178,9 +179,7 @@ def test_it_measures_over_adb(files, way):
         files.tflite,
         program=str(program),
         target=PHONE,
-        threads=2,
-        affinity=[0],
-        min_iterations=7,
+        plan=TimingPlan(threads=2, affinity=(0,), min_iterations=7),
         progress=said.append,
     )
     latency = {m.aggregation: m.value for m in profile.measurements if m.metric == "latency"}
@@ -220,7 +219,7 @@ def test_what_fails_is_one_line(files, way, tmp_path):
     stand_in(place, "nothing of use\n")
     refused(InputError, "printed no timings: run it by hand")
     refused(InputError, "takes .tflite files alone", files.onnx)
-    refused(InputError, "the target's processor has CPU part 0xfff", cpu_part="0xfff")
+    refused(InputError, "the target's processor has CPU part 0xfff", plan=TimingPlan(cpu_part="0xfff"))
     assert not list(place.glob("edgegrow-*"))
     with pytest.raises(InputError, match="cannot read it"):
         measure_benchmark_model(device, tmp_path / "none.tflite", program="x", target=PHONE)

@@ -15,6 +15,7 @@ from edgegrow.measure.remote import measure_on
 from edgegrow.measure.runner.request import KEYS
 from edgegrow.measure.runner.timed import REOPENED
 from edgegrow.measure.session import open_artifact, predict
+from edgegrow.measure.timing_plan import TimingPlan
 
 HOST = TargetRef(name="host", sha256="0" * 64)
 
@@ -24,7 +25,7 @@ def profiles(files):
     lines = SimpleNamespace(progress=[], warn=[])
     options = {
         "target": HOST,
-        "min_seconds": 0.05,
+        "plan": TimingPlan(min_seconds=0.05),
         "progress": lines.progress.append,
         "warn": lines.warn.append,
     }
@@ -176,7 +177,9 @@ def test_float_artifact(tmp_path):
     with open_artifact(path) as session:
         x = np.float32([[1, -2, 3, -4], [0, 1, 2, 3]])
         np.testing.assert_array_equal(predict(session, x), np.maximum(x, 0))
-    assert measure_on(LocalDevice(), path, target=HOST, min_seconds=0).find("latency").value > 0
+    assert (
+        measure_on(LocalDevice(), path, target=HOST, plan=TimingPlan(min_seconds=0)).find("latency").value > 0
+    )
 
 
 def test_integer_artifact_without_scales(tmp_path):
@@ -191,7 +194,7 @@ def test_wrong_options(files):
         open_artifact(files.tflite, 0)
     for wrong in ({"min_iterations": 0}, {"min_seconds": -1}, {"min_seconds": float("nan")}):
         with pytest.raises(InputError, match="it takes"):
-            measure_on(LocalDevice(), files.tflite, target=HOST, **wrong)
+            TimingPlan(**wrong)
 
 
 def test_a_worker_holds_one_artifact(files):

@@ -12,6 +12,7 @@ from edgegrow.measure.device import LocalDevice
 from edgegrow.measure.meters.opening import make_meter
 from edgegrow.measure.protocol import Profile
 from edgegrow.measure.remote import measure_on
+from edgegrow.measure.timing_plan import TimingPlan
 from edgegrow.measure.window_plan import Windows
 from edgegrow.targets import load_target
 
@@ -57,7 +58,7 @@ def test_a_rail_of_a_device(files, rail):
         target=load_target("host").reference,
         meter=meter,
         windows=Windows(min_seconds=0.6),
-        min_seconds=0.1,
+        plan=TimingPlan(min_seconds=0.1),
     )
     meter.close()
     assert "found by the device's clock" in check(profile, 2).method

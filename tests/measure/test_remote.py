@@ -27,6 +27,7 @@ from edgegrow.measure.remote import _read, check_outputs, measure_on, run_on
 from edgegrow.measure.runner.machine import processors
 from edgegrow.measure.runner.timed import REOPENED
 from edgegrow.measure.runner_archive import runner_archive
+from edgegrow.measure.timing_plan import TimingPlan
 
 PI = TargetRef(name="raspberry-pi-4", sha256="0" * 64)
 QUICK = {"min_iterations": 3, "min_seconds": 0, "settle_seconds": 0}
@@ -37,9 +38,10 @@ def python(code):
     return LocalDevice((sys.executable, "-c", code), "board")
 
 
-def refused(path, device, kind=InputError, **options):
+def refused(path, device, kind=InputError, timeout_s=600, **options):
+    plan = TimingPlan(**{"min_seconds": 0, **options})
     with pytest.raises(kind) as caught:
-        measure_on(device, path, target=PI, **{"min_seconds": 0, **options})
+        measure_on(device, path, target=PI, plan=plan, timeout_s=timeout_s)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 700 + len(str(path))
@@ -50,8 +52,8 @@ def refused(path, device, kind=InputError, **options):
 def test_a_profile_says_how_the_outputs_compare(files, kind):
     lines = []
     device = LocalDevice(name="board")
-    options = {"min_seconds": 0.05, "affinity": [processors()[0]], "warn": lines.append}
-    profile = measure_on(device, getattr(files, kind), target=PI, **options)
+    plan = TimingPlan(min_seconds=0.05, affinity=(processors()[0],))
+    profile = measure_on(device, getattr(files, kind), target=PI, plan=plan, warn=lines.append)
     latency = profile.find("latency")
     assert len(latency.samples) >= 50
     assert latency.identity.affinity == str(processors()[0])
@@ -87,7 +89,8 @@ def test_what_cannot_be_simulated_is_said(files, tmp_path):
     alone = tmp_path / "model.onnx"
     shutil.copy(files.onnx, alone)
     reason = "there is no model.tflite beside it"
-    assert reason in measure_on(LocalDevice(), alone, target=PI, min_seconds=0).find("latency").method
+    profile = measure_on(LocalDevice(), alone, target=PI, plan=TimingPlan(min_seconds=0))
+    assert reason in profile.find("latency").method
 
 
 def test_another_network_beside_it_is_not_taken_for_it(files, vector_files, tmp_path):
@@ -187,7 +190,7 @@ def test_another_processor_than_the_targets(files):
 
 
 def test_processors_that_are_not_there(files):
-    assert "it cannot run on the processors [5000]" in refused(files.tflite, LocalDevice(), affinity=[5000])
+    assert "it cannot run on the processors [5000]" in refused(files.tflite, LocalDevice(), affinity=(5000,))
 
 
 @pytest.fixture(scope="module")

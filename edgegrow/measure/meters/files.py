@@ -49,6 +49,10 @@ class Poll:
             raise MeterError(f"{path}: cannot read it: {self.refusals.get(path, 'there is no such file')}")
         return parse_integer(path, self.texts[path])
 
+    def forbidden(self, paths: Sequence[str]) -> str | None:
+        """Return the first of these paths that this user may not read."""
+        return next((path for path in paths if "ermission" in self.refusals.get(path, "")), None)
+
     def text(self, path: str) -> str:
         """Return what a file holds, on one line; empty where it could not be read."""
         return " ".join("".join(c if c.isprintable() else " " for c in self.texts.get(path, "")).split())[:80]

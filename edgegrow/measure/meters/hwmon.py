@@ -15,7 +15,7 @@ import numpy as np
 
 from edgegrow.measure.meters.files import Files, Poll
 from edgegrow.measure.meters.meter import Description, MeterError, quantity
-from edgegrow.measure.meters.polled import Gauge, integrated, unwrapped
+from edgegrow.measure.meters.polled import Gauge, integrated, summed_microjoules
 
 FOLDER = "/sys/class/hwmon"
 
@@ -146,12 +146,7 @@ def _gauge(files: Files, channel: Channel) -> Gauge:
         return tuple(poll.integer(path) for path in channel.paths)
 
     if channel.kind == "energy":
-        return Gauge(
-            description,
-            channel.paths,
-            values,
-            lambda times_s, counts: unwrapped(counts, (None,))[:, 0].astype(float) / 1e6,
-        )
+        return Gauge(description, channel.paths, values, summed_microjoules((None,)))
     # uW, or mV times mA.
     return Gauge(
         description,

@@ -11,7 +11,7 @@ import re
 
 from edgegrow.measure.meters.files import Files, Poll
 from edgegrow.measure.meters.meter import Description, MeterError
-from edgegrow.measure.meters.polled import Gauge, unwrapped
+from edgegrow.measure.meters.polled import Gauge, summed_microjoules
 
 FOLDER = "/sys/bus/iio/devices"
 
@@ -31,12 +31,11 @@ def find_rails(files: Files, folder: str = FOLDER) -> Gauge:
     """
     paths = [f"{folder}/{name}/energy_value" for name in files.list(folder) if name.startswith("iio:device")]
     poll = files.read(paths) if paths else Poll(0.0)
-    hidden = next((poll.refusals[path] for path in paths if "ermission" in poll.refusals.get(path, "")), None)
     rails = [(path, *rail) for path in paths for rail in parse_rails(poll.texts.get(path, ""))]
     counted = [(path, channel) for path, channel, name, _ in rails if _COUNTED.search(name)]
     if not counted:
-        if hidden is not None:
-            raise MeterError(f"{folder}: {hidden}: only root may read it: adb root")
+        if (hidden := poll.forbidden(paths)) is not None:
+            raise MeterError(f"{folder}: {poll.refusals[hidden]}: only root may read it: adb root")
         what = "no rail of a processor is among them" if rails else "there are none"
         raise MeterError(f"{folder}: {what}")
     read = tuple(dict.fromkeys(path for path, _ in counted))
@@ -64,7 +63,7 @@ def find_rails(files: Files, folder: str = FOLDER) -> Gauge:
         ),
         read,
         values,
-        lambda times_s, counts: unwrapped(counts, (None,) * len(counted)).sum(axis=1).astype(float) / 1e6,
+        summed_microjoules((None,) * len(counted)),
     )
 
 

@@ -185,6 +185,11 @@ def unwrapped(counts: NDArray[np.object_], ranges: tuple[int | None, ...]) -> ND
     return np.concatenate([np.zeros_like(counts[:1]), np.cumsum(steps, axis=0)])
 
 
+def summed_microjoules(ranges: tuple[int | None, ...]) -> Callable[[Numbers, NDArray[np.object_]], Numbers]:
+    """Make a gauge's `energy_j` of counters in uJ that add up; `ranges` are those of `unwrapped`."""
+    return lambda times_s, counts: unwrapped(counts, ranges).sum(axis=1).astype(float) / 1e6
+
+
 def integrated(times_s: Numbers, power_w: Numbers) -> Numbers:
     """Energy of powers since the first, ``(n,)`` in J, by the trapezoidal rule."""
     steps = np.diff(times_s) * (power_w[1:] + power_w[:-1]) / 2

@@ -11,7 +11,7 @@ import re
 
 from edgegrow.measure.meters.files import Files, Poll
 from edgegrow.measure.meters.meter import Description, MeterError
-from edgegrow.measure.meters.polled import Gauge, unwrapped
+from edgegrow.measure.meters.polled import Gauge, summed_microjoules
 
 FOLDER = "/sys/class/powercap"
 
@@ -46,12 +46,11 @@ def find_rapl(files: Files, folder: str = FOLDER) -> Gauge:
         raise MeterError(f"{folder}: a max_energy_range_uj is not positive: choose another meter")
 
     def values(poll: Poll) -> tuple[int, ...]:
-        for path in paths:
-            if "ermission" in poll.refusals.get(path, ""):
-                raise MeterError(
-                    f"you may not read {path}: since Linux 5.10 only root may: run it as root, or let "
-                    f"everybody read it until the next start: sudo chmod a+r {folder}/intel-rapl:*/energy_uj"
-                )
+        if (hidden := poll.forbidden(paths)) is not None:
+            raise MeterError(
+                f"you may not read {hidden}: since Linux 5.10 only root may: run it as root, or let "
+                f"everybody read it until the next start: sudo chmod a+r {folder}/intel-rapl:*/energy_uj"
+            )
         return tuple(poll.integer(path) for path in paths)
 
     covered = " + ".join(names.text(f"{zone}/name") for zone in zones)
@@ -65,5 +64,5 @@ def find_rapl(files: Files, folder: str = FOLDER) -> Gauge:
         ),
         paths,
         values,
-        lambda times_s, counts: unwrapped(counts, limits).sum(axis=1).astype(float) / 1e6,
+        summed_microjoules(limits),
     )
