@@ -1,7 +1,7 @@
 """Run the quantized graph in numpy, bit for bit as TensorFlow Lite for Microcontrollers (TFLM) does.
 
 Its arithmetic is gemmlowp's: a real multiplier is an int32 fraction of 2^31 and a power of two, and rounds
-twice, once to 32 bits and once by the shift.
+twice, once to 32 bits and once by the shift. Other runtimes round otherwise, see `edgegrow.deploy.rounding`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from edgegrow.deploy.elementwise import FUNCTIONS
-from edgegrow.deploy.fixed_point import ADD_SHIFT, clamp_limits, fixed_point, multipliers, multiply
+from edgegrow.deploy.fixed_point import clamp_limits
 from edgegrow.deploy.graph import (
     Add,
     Array,
@@ -28,9 +28,9 @@ from edgegrow.deploy.graph import (
     Reshape,
     Tensor,
     UpsampleNearest2D,
-    Weighted,
     Window,
 )
+from edgegrow.deploy.rounding import TFLM, Rounding
 from edgegrow.deploy.simulate_elementwise import lookup_table, multiply_tensors
 from edgegrow.deploy.simulate_foreign import run_foreign
 from edgegrow.errors import InputError
@@ -38,7 +38,7 @@ from edgegrow.errors import InputError
 _CACHED = 2**18  # elements of the largest map computed at a time: the passes over it stay in the cache
 
 
-def simulate(graph: Graph, x_int8: Array) -> Array:
+def simulate(graph: Graph, x_int8: Array, rounding: Rounding = TFLM) -> Array:
     """Compute what the device computes.
 
     Parameters
@@ -46,6 +46,8 @@ def simulate(graph: Graph, x_int8: Array) -> Array:
     graph : Graph
     x_int8 : ndarray
         int8 ``(n, h, w, c)`` or ``(n, features)``, as `Graph.quantize_input` gives them.
+    rounding : Rounding
+        By default firmware's. Of others only convolutions, linear layers, sums and averages round so.
 
     Returns
     -------
@@ -67,38 +69,36 @@ def simulate(graph: Graph, x_int8: Array) -> Array:
     for start in range(0, len(x_int8), batch):
         values = {graph.input.name: x_int8[start : start + batch]}
         for op in graph.operators:
-            values[op.output.name] = _run(op, [values[tensor.name] for tensor in op.inputs])
+            values[op.output.name] = _run(op, [values[tensor.name] for tensor in op.inputs], rounding)
         outputs[start : start + batch] = values[graph.output.name].reshape(-1, outputs.shape[1])
     return outputs
 
 
-def _run(op: Operator, inputs: list[Array]) -> Array:
+def _run(op: Operator, inputs: list[Array], rounding: Rounding) -> Array:
     x = inputs[0]
     match op:
         case Conv2D():
             patches = _windows(x, op.window, op.inputs[0].zero_point)  # (n, oh, ow, c, kh, kw)
             rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(prod(patches.shape[:3]), -1)
             sums = _product(rows, op.weight.reshape(len(op.bias), -1), op.inputs[0])
-            return _scaled(sums, op).reshape(*patches.shape[:3], -1)
+            return rounding.rescale(sums, op).reshape(*patches.shape[:3], -1)
         case DepthwiseConv2D():
             patches = _windows(x, op.window, op.inputs[0].zero_point)
             sums = np.zeros((*patches.shape[:3], op.bias.size), np.int32)
             for i, j in np.ndindex(*op.window.size):
                 tap = patches[..., i, j].astype(np.int32) - op.inputs[0].zero_point
                 sums += np.repeat(tap, op.multiplier, axis=3) * op.weight[0, i, j]
-            return _scaled(sums, op)
+            return rounding.rescale(sums, op)
         case FullyConnected():
-            return _scaled(_product(x.reshape(len(x), -1), op.weight, op.inputs[0]), op)
+            return rounding.rescale(_product(x.reshape(len(x), -1), op.weight, op.inputs[0]), op)
         case Add():
-            return _add(op, inputs)
+            return rounding.add(op, inputs)
         case MaxPool2D(window=window):
             return _windows(x, window, -128).max(axis=(4, 5)).clip(*clamp_limits(op))
         case AveragePool2D(window=window):
             sums = _windows(x.astype(np.int32), window, 0).sum(axis=(4, 5))
             counts = _windows(np.ones((1, *x.shape[1:3], 1), np.int32), window, 0).sum(axis=(4, 5))
-            half = np.where(sums > 0, counts // 2, -(counts // 2))
-            # C's division; float64 is exact enough.
-            return np.trunc((sums + half) / counts).clip(*clamp_limits(op)).astype(np.int8)
+            return rounding.average(sums, counts, op)
         case Concatenation(axis=axis):
             return np.concatenate(inputs, axis)
         case Reshape():
@@ -128,20 +128,3 @@ def _product(rows: Array, weight: Array, source: Tensor) -> Array:
     """
     exact = np.dtype(np.float32 if rows.shape[1] * 255 * 128 < 2**24 else np.float64)
     return (rows.astype(exact) - np.array(source.zero_point, exact)) @ weight.T.astype(exact)
-
-
-def _scaled(sums: Array, op: Weighted) -> Array:
-    """Int8 outputs of accumulators without their bias, channels last."""
-    fraction, shift = np.array(multipliers(op), np.int64).T
-    scaled = multiply(sums.astype(np.int64) + op.bias, fraction, shift) + op.output.zero_point
-    return scaled.clip(*clamp_limits(op)).astype(np.int8)
-
-
-def _add(op: Add, inputs: list[Array]) -> Array:
-    twice = 2 * max(tensor.scale for tensor in op.inputs)
-    total: Array = np.zeros(1, np.int64)
-    for tensor, x in zip(op.inputs, inputs, strict=True):
-        shifted = (x.astype(np.int64) - tensor.zero_point) << ADD_SHIFT
-        total = total + multiply(shifted, *fixed_point(tensor.scale / twice))
-    fraction, shift = fixed_point(twice / (2**ADD_SHIFT * op.output.scale))
-    return (multiply(total, fraction, shift) + op.output.zero_point).clip(*clamp_limits(op)).astype(np.int8)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -18,11 +15,12 @@ from pydantic import ValidationError
 from edgegrow.errors import InputError
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
 from edgegrow.measure.device import Device, DeviceError, Finished, last_line
-from edgegrow.measure.expected import MOST_LSB, USUAL_LSB, Expected, expect
+from edgegrow.measure.expected import expect
 from edgegrow.measure.identity import describe, identity_of, warnings
 from edgegrow.measure.meters.energy import measure_energy
 from edgegrow.measure.meters.meter import Meter
 from edgegrow.measure.meters.recording import Stretch
+from edgegrow.measure.outputs import compare_outputs
 from edgegrow.measure.process import explain_end, explain_refusal
 from edgegrow.measure.protocol import Profile, TargetRef, Unavailable, explain
 from edgegrow.measure.runner_archive import FILE_NAME, runner_archive
@@ -106,57 +104,6 @@ def _read(device: Device, finished: Finished) -> Answer:
         raise DeviceError(f"{device.name}: its answer is {what} ({shown!r}): measure again") from error
 
 
-def outputs_of(answer: Answer, device: Device) -> bytes | None:
-    """Decode an answer's outputs; None where they were too large for it.
-
-    Raises
-    ------
-    DeviceError
-        If they are damaged.
-    """
-    if answer.outputs is None:
-        return None
-    try:
-        outputs = base64.b64decode(answer.outputs, validate=True)
-    except binascii.Error:
-        outputs = b""
-    if hashlib.sha256(outputs).hexdigest() != answer.outputs_sha256:
-        raise DeviceError(f"{device.name}: its outputs are not those of their hash: measure again")
-    return outputs
-
-
-def check_outputs(answer: Answer, device: Device, expected: Expected | str) -> tuple[str, str | None]:
-    """Compare the outputs with the simulator's.
-
-    Returns
-    -------
-    result : str
-        How they compare, for a measurement's method.
-    doubt : str or None
-        Where they differ by more than `USUAL_LSB`, a warning.
-
-    Raises
-    ------
-    InputError
-        If they differ by more than `MOST_LSB`; the words follow the artifact's name.
-    """
-    if isinstance(expected, str):
-        return f"outputs not compared with the simulator: {expected}", None
-    outputs = outputs_of(answer, device)
-    if outputs is None:
-        return "outputs not compared with the simulator: they are too large", None
-    deviation = expected.deviation(outputs)
-    if deviation > MOST_LSB:
-        raise InputError(
-            f"its outputs differ from the simulator's by up to {deviation} LSB, {MOST_LSB} are allowed: "
-            f"report it to edgegrow, with the file and {answer.runtime} {answer.version}"
-        )
-    doubt = f"its outputs differ from the simulator's by {deviation} LSB, more than the usual {USUAL_LSB}"
-    how = f"differ from the simulator's by {deviation} LSB at most" if deviation else "equal the simulator's"
-    result = f"outputs of {len(expected.inputs)} random inputs {how}"
-    return result, doubt if deviation > USUAL_LSB else None
-
-
 def measure_on(
     device: Device,
     path: str | Path,
@@ -193,8 +140,9 @@ def measure_on(
     -------
     Profile
         ``latency`` of one inference and ``load`` (from the file's bytes to a runtime that is ready) in ms,
-        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes; with a meter
-        ``energy`` and ``power``, see `edgegrow.measure.meters.energy.measure_energy`.
+        ``peak_memory`` (of the process) and ``flash`` (the file) in bytes, and the outputs' deviation, see
+        `edgegrow.measure.outputs`; with a meter ``energy`` and ``power``, see
+        `edgegrow.measure.meters.energy.measure_energy`.
 
     Raises
     ------
@@ -222,16 +170,16 @@ def measure_on(
         if not answer.latency_ns or not answer.load_ns:
             raise DeviceError(f"{device.name}: its answer has no timings: measure again")
         plan.check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine)
-        compared, doubt = check_outputs(answer, device, expected)
+        compared = compare_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on {device.name}: {error}") from error
     doubts = (*warnings(answer.before, answer.after, plan.threads), *answer.warnings)
-    for line in doubts if doubt is None else (*doubts, doubt):
+    for line in doubts if compared.doubt is None else (*doubts, compared.doubt):
         if warn is not None:
             warn(line)
     method = (
         f"calls of the runtime on {device.name}, one sample each, after a warm-up; "
-        f"{least}; {compared}; "
+        f"{least}; {compared.words}; "
         f"{'; '.join((describe(answer.before, answer.after), *doubts))}"
     )
     identity = identity_of(answer, plan.threads)
@@ -243,14 +191,18 @@ def measure_on(
         say=say,
         warn=warn,
     )
-    unavailable = list(energy.unavailable)
+    unavailable = [*energy.unavailable, *compared.unavailable]
     if answer.peak_bytes is None:
         reason = "this system does not tell a process its peak memory"
         unavailable.append(Unavailable(metric="peak_memory", reason=reason))
     return Profile(
         artifact=artifact,
         target=target,
-        measurements=(*timed_measurements(answer, artifact, identity, method), *energy.measurements),
+        measurements=(
+            *timed_measurements(answer, artifact, identity, method),
+            *compared.measurements(identity, "measured"),
+            *energy.measurements,
+        ),
         unavailable=tuple(unavailable),
     )
 

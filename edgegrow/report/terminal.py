@@ -27,6 +27,7 @@ _NAMES = {
     "idle_power": "power while idle",
     "load": "load time",
     "peak_memory": "memory of the process",
+    "output_deviation": "outputs, off by",
     "tflm_arena": "TFLM's arena, 32 bits",
     "processor_operators": "operators left to the processor",
 }

@@ -24,6 +24,7 @@ from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.read import read_tflite
+from edgegrow.deploy.rounding import ONNX_RUNTIME, XNNPACK
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.errors import InputError
@@ -57,13 +58,16 @@ def test_our_own_files_are_read(name):
 
 @families
 def test_other_runtimes_agree(name, tmp_path, ort_saturates):
-    """Averages round halves in two ways: where a linear layer follows, up to three steps of the logits."""
+    """They round as simulated, but have tables of their own for sigmoids and their like.
+
+    ONNX Runtime also averages windows in floats, in which halves are not exact.
+    """
     quantized = graph(name)
     x, _ = samples(SHAPE, 200, seed=3)
     q = quantized.quantize_input(x)
     exact = simulate(quantized, q).astype(int)
     litert = LiteRT(tflite_bytes(quantized)).run(q).astype(int)
-    assert np.abs(litert - exact).max() <= 3
+    assert np.abs(litert - simulate(quantized, q, XNNPACK)).max() <= (name == "squeeze and excite")
     assert np.mean(litert.argmax(1) == exact.argmax(1)) >= 0.99
     logits = network(name)(torch.from_numpy(x)).detach().numpy()
     assert np.mean(exact.argmax(1) == logits.argmax(1)) >= 0.97
@@ -71,7 +75,9 @@ def test_other_runtimes_agree(name, tmp_path, ort_saturates):
         write_onnx(quantized, tmp_path / "model.onnx", kind)
         outputs, operators = ort(tmp_path / "model.onnx", q)
         unsaturated = kind == "uint8" or not ort_saturates
-        assert not unsaturated or np.abs(outputs.astype(int) - offset - litert).max() <= 3
+        expected = simulate(quantized, q, ONNX_RUNTIME)
+        steps = {"inception": 3, "squeeze and excite": 2}.get(name, 1)
+        assert not unsaturated or np.abs(outputs.astype(int) - offset - expected).max() <= steps
         assert not unsaturated or np.mean(outputs.argmax(1) == exact.argmax(1)) >= 0.99
         if kind == "uint8" and not ort_saturates:
             # What ONNX Runtime has no integer kernels for: HardSigmoid, its product, Tanh.

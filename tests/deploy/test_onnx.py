@@ -13,6 +13,7 @@ from torch import nn
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.rounding import ONNX_RUNTIME
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 
@@ -39,6 +40,8 @@ def test_everything_is_fused_and_agrees(name, shape, tmp_path, ort_saturates):
         assert np.abs(unsigned - outputs["int8"]).max() <= (2 if name == "resnet8" else 1)
     litert = LiteRT(tflite_bytes(quantized)).run(q).astype(int)
     exact = simulate(quantized, q)
+    # Sums of two tensors at the border between two steps: a float32 more or less decides.
+    assert np.abs(unsigned - simulate(quantized, q, ONNX_RUNTIME)).max() <= (name == "resnet8")
     assert np.abs(unsigned - litert).max() <= 2
     assert np.mean(unsigned.argmax(1) == litert.argmax(1)) >= 0.99
     assert np.mean(unsigned.argmax(1) == exact.argmax(1)) >= 0.99
@@ -95,5 +98,4 @@ def test_other_operators(layers, kind, tmp_path, ort_saturates):
     offset = 128 if kind == "uint8" else 0
     if kind == "int8" and ort_saturates:
         pytest.skip("ONNX Runtime saturates products of int8 on this processor")
-    # Averages of TFLM round halves away from zero, those of ONNX Runtime to even.
-    assert np.abs(outputs.astype(int) - offset - simulate(quantized, q)).max() <= 3
+    assert np.abs(outputs.astype(int) - offset - simulate(quantized, q, ONNX_RUNTIME)).max() <= 1

@@ -8,10 +8,11 @@ from networks import CASES, NAMES, graph, samples
 from torch import nn
 
 from edgegrow.deploy.evaluate import evaluate
+from edgegrow.deploy.fixed_point import fixed_point
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
-from edgegrow.deploy.simulate import fixed_point, simulate
+from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.errors import InputError
 from edgegrow.nets.layers import conv_norm

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,8 +24,9 @@ from edgegrow.errors import EdgegrowError, InputError
 from edgegrow.measure.answers import Answer
 from edgegrow.measure.device import DeviceError, DeviceTimeout, Finished, LocalDevice
 from edgegrow.measure.expected import expect
-from edgegrow.measure.protocol import TargetRef
-from edgegrow.measure.remote import _read, check_outputs, measure_on, run_on
+from edgegrow.measure.outputs import compare_outputs
+from edgegrow.measure.protocol import Identity, TargetRef
+from edgegrow.measure.remote import _read, measure_on, run_on
 from edgegrow.measure.runner.machine import processors
 from edgegrow.measure.runner.timed import REOPENED
 from edgegrow.measure.runner_archive import runner_archive
@@ -78,19 +81,52 @@ def test_outputs_are_the_simulators(request, network, kind, tmp_path, ort_satura
     expected = expect(path, form, path.read_bytes())
     device = LocalDevice()
     answer = run_on(device, path.read_bytes(), form, QUICK, expected.inputs)
-    result, _ = check_outputs(answer, device, expected)
-    assert "outputs of 4 random inputs" in result
+    compared = compare_outputs(answer, device, expected)
+    runtime = {"tflite": "(TensorFlow Lite Micro|XNNPACK)", "onnx": "ONNX Runtime"}[form]
+    assert re.search(
+        f"outputs of 4 random inputs .* the simulator's, rounded as {runtime} does", compared.words
+    )
+    assert compared.steps <= 1
+    assert (compared.doubt, compared.unavailable) == (None, ())
     assert len(answer.latency_ns) == 3
     assert len(answer.load_ns) == 1 + REOPENED
     assert len(answer.warmup_ns) == 5
 
 
-def test_what_cannot_be_simulated_is_said(files, tmp_path):
+@pytest.mark.parametrize("network", ["files", "signal_files", "vector_files"])
+def test_an_onnx_file_alone_is_compared_with_the_reference_evaluator(request, network, tmp_path):
     alone = tmp_path / "model.onnx"
-    shutil.copy(files.onnx, alone)
-    reason = "there is no model.tflite beside it"
+    shutil.copy(request.getfixturevalue(network).onnx, alone)
     profile = measure_on(LocalDevice(), alone, target=PI, plan=TimingPlan(min_seconds=0))
-    assert reason in profile.find("latency").method
+    deviation = profile.find("output_deviation", "max")
+    assert deviation.value <= 2
+    assert (deviation.unit, deviation.evidence) == ("LSB", "measured")
+    assert deviation.identity == profile.find("latency").identity
+    assert "those of onnx's reference evaluator" in deviation.method
+    assert deviation.method in profile.find("latency").method
+
+
+def test_what_the_reference_evaluator_cannot_run_is_said(files, tmp_path):
+    model = onnx.load(files.onnx)
+    model.opset_import[0].version = 7  # there are no such operators in it
+    strange, damaged, absurd = (tmp_path / f"{name}.onnx" for name in ("strange", "damaged", "absurd"))
+    onnx.save(model, strange)
+    damaged.write_bytes(files.onnx.read_bytes()[:1000])
+    node = onnx.helper.make_node("Expand", ["x", "shape"], ["y"])
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT8, [1, 4]) for name in "xy"]
+    large = onnx.numpy_helper.from_array(np.array([1 << 20, 1 << 20, 4], np.int64), "shape")
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [large])), absurd
+    )
+    for path in (strange, damaged, absurd):
+        reason = expect(path, "onnx", path.read_bytes())
+        assert reason.startswith("onnx's reference evaluator cannot run it: "), reason
+        assert "\n" not in reason
+        assert len(reason) < 300
+    compared = compare_outputs(None, LocalDevice(), reason)
+    assert (compared.steps, compared.measurements(Identity(), "measured")) == (None, ())
+    (missing,) = compared.unavailable
+    assert missing.reason == f"outputs not compared: {reason}"
 
 
 def test_another_network_beside_it_is_not_taken_for_it(files, vector_files, tmp_path):
@@ -104,7 +140,7 @@ def test_marked_inferences_read_no_clock(files):
     request = {"marks": True, "iterations": 3}
     answer = run_on(LocalDevice(), files.tflite.read_bytes(), "tflite", request, expected.inputs)
     assert answer.latency_ns == answer.warmup_ns == answer.load_ns == ()
-    assert "random inputs" in check_outputs(answer, LocalDevice(), expected)[0]
+    assert "random inputs" in compare_outputs(answer, LocalDevice(), expected).words
 
 
 # What fails on the device.
@@ -216,7 +252,7 @@ def with_outputs(outputs):
     [
         (lambda a: with_outputs(bytes(b ^ 0x55 for b in base64.b64decode(a["outputs"]))),
          InputError, "16 are allowed"),
-        (lambda a: with_outputs(b""), InputError, "another size than the simulator's"),
+        (lambda a: with_outputs(b""), InputError, "another size than they should"),
         (lambda a: {"outputs": a["outputs"][4:]}, DeviceError, "not those of their hash"),
         (lambda a: {"outputs": "%"}, DeviceError, "not those of their hash"),
         (lambda a: {"latency_ns": []}, DeviceError, "no timings"),

@@ -12,8 +12,9 @@ from edgegrow.measure.arm.scale import CycleScale
 from edgegrow.measure.arm.sysroot import SUITE
 from edgegrow.measure.device import DeviceError
 from edgegrow.measure.expected import expect
+from edgegrow.measure.outputs import compare_outputs
 from edgegrow.measure.protocol import Identity, Measurement, Profile, TargetRef, Unavailable
-from edgegrow.measure.remote import Say, check_outputs, run_on
+from edgegrow.measure.remote import Say, run_on
 from edgegrow.measure.runner.marked import RESETTLING, SETTLING
 from edgegrow.measure.runner.runtimes import RUNTIMES
 from edgegrow.measure.runner_archive import runner_digest
@@ -63,8 +64,8 @@ def count_on(
     Returns
     -------
     Profile
-        ``instructions`` of one inference, by kind too, ``mac_lanes`` and ``flash``; and ``latency`` in ms, as
-        far as it can be predicted.
+        ``instructions`` of one inference, by kind too, ``mac_lanes``, ``flash`` and the outputs' deviation;
+        and ``latency`` in ms, as far as it can be predicted.
 
     Raises
     ------
@@ -87,19 +88,22 @@ def count_on(
     try:
         inputs = None if isinstance(expected, str) else expected.inputs
         answer = run_on(device, content, artifact.format, request, inputs, EMULATED_SECONDS)
-        compared, doubt = check_outputs(answer, device, expected)
+        compared = compare_outputs(answer, device, expected)
     except InputError as error:
         raise InputError(f"artifact {path} on an emulated {device.core.name}: {error}") from error
-    if doubt is not None and warn is not None:
-        warn(doubt)
+    if compared.doubt is not None and warn is not None:
+        warn(compared.doubt)
     counts = device.counts[SETTLING - 1 :: RESETTLING]
     if len(device.counts) != SETTLING + (iterations - 1) * RESETTLING:
         raise DeviceError(f"{device.name}: it counted {len(counts)} of {iterations} inferences: try again")
-    counted = tuple(count_measurements(counts, _identity(answer, device, threads), compared))
+    identity = _identity(answer, device, threads)
+    counted = tuple(count_measurements(counts, identity, compared.words))
+    deviation = compared.measurements(identity, "emulated")
     reason = "it is the emulator's, not the device's"
     unavailable = [
         Unavailable(metric="peak_memory", reason=reason),
         Unavailable(metric="energy", reason="no meter"),
+        *compared.unavailable,
     ]
     predicted = () if scale is None else (_latency(counted[0], scale),)
     if scale is None:
@@ -107,7 +111,7 @@ def count_on(
     return Profile(
         artifact=artifact,
         target=target,
-        measurements=(*predicted, *counted, flash(artifact)),
+        measurements=(*predicted, *counted, *deviation, flash(artifact)),
         unavailable=tuple(unavailable),
     )
 
