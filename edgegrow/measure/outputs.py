@@ -19,10 +19,10 @@ METRIC = "output_deviation"
 USUAL_LSB = 2
 """Steps that runtimes may differ by.
 
-Convolutions, linear layers, sums and averages are simulated as each runtime rounds them: of all of edgegrow's
-networks they were equal to the last bit on x86 and on emulated ARM. What is left are functions (sigmoid,
-hard swish), which runtimes take from tables of their own, and onnx's evaluator, which averages in floats: one
-step each, which a layer behind can widen.
+Convolutions, linear layers, sums and averages of whole maps are simulated as each runtime rounds them: the
+outputs of edgegrow's own networks are then equal to the last bit. What is left are functions (sigmoid, hard
+swish), which runtimes take from tables of their own, and averages in floats, by onnx's evaluator and of
+windows by ONNX Runtime: one step each, which a layer behind can widen.
 """
 
 MOST_LSB = 16

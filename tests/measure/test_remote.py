@@ -19,6 +19,7 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from edgegrow.errors import EdgegrowError, InputError
 from edgegrow.measure.answers import Answer
@@ -83,9 +84,8 @@ def test_outputs_are_the_simulators(request, network, kind, tmp_path, ort_satura
     answer = run_on(device, path.read_bytes(), form, QUICK, expected.inputs)
     compared = compare_outputs(answer, device, expected)
     runtime = {"tflite": "(TensorFlow Lite Micro|XNNPACK)", "onnx": "ONNX Runtime"}[form]
-    assert re.search(
-        f"outputs of 4 random inputs .* the simulator's, rounded as {runtime} does", compared.words
-    )
+    how = f"outputs of 4 random inputs .* the simulator's, rounded as {runtime} does"
+    assert re.match(how, compared.words)
     assert compared.steps <= 1
     assert (compared.doubt, compared.unavailable) == (None, ())
     assert len(answer.latency_ns) == 3
@@ -112,12 +112,10 @@ def test_what_the_reference_evaluator_cannot_run_is_said(files, tmp_path):
     strange, damaged, absurd = (tmp_path / f"{name}.onnx" for name in ("strange", "damaged", "absurd"))
     onnx.save(model, strange)
     damaged.write_bytes(files.onnx.read_bytes()[:1000])
-    node = onnx.helper.make_node("Expand", ["x", "shape"], ["y"])
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT8, [1, 4]) for name in "xy"]
+    node = helper.make_node("Expand", ["x", "shape"], ["y"])
+    ends = [[helper.make_tensor_value_info(name, onnx.TensorProto.INT8, [1, 4])] for name in "xy"]
     large = onnx.numpy_helper.from_array(np.array([1 << 20, 1 << 20, 4], np.int64), "shape")
-    onnx.save(
-        onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [large])), absurd
-    )
+    onnx.save(helper.make_model(helper.make_graph([node], "g", *ends, [large])), absurd)
     for path in (strange, damaged, absurd):
         reason = expect(path, "onnx", path.read_bytes())
         assert reason.startswith("onnx's reference evaluator cannot run it: "), reason
