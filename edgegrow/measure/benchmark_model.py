@@ -14,6 +14,7 @@ from edgegrow.errors import InputError
 from edgegrow.measure.benchmark_output import Timings, parse
 from edgegrow.measure.device import Device, DeviceError
 from edgegrow.measure.identity import ranges
+from edgegrow.measure.outputs import METRIC
 from edgegrow.measure.protocol import (
     Aggregation,
     Artifact,
@@ -221,6 +222,7 @@ def _profile(
         unavailable=(
             Unavailable(metric="energy", reason="no meter"),
             Unavailable(metric="peak_memory", reason="benchmark_model counts its own memory in"),
+            Unavailable(metric=METRIC, reason="benchmark_model tells no outputs"),
         ),
     )
 

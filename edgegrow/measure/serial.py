@@ -179,7 +179,7 @@ def measure_serial(
         f"{len(timings)} of {windows.count} windows{', then it was interrupted' if interruption else ''}; "
         f"each {windows.min_seconds:g} s and {windows.min_iterations} inferences at least, after a warm-up, "
         f"by {COUNTERS[evidence]}; {len(inputs)} outputs as expected, bit for bit; "
-        f"MLPerf-Tiny-style, unofficial; {baud} baud"
+        f"MLPerf-Tiny-style, unofficial; {baud} baud; model {model_id}"
     )
     profile = Profile(
         artifact=artifact,
@@ -216,9 +216,9 @@ def _milliseconds(timing: Timing) -> float:
 
 
 def _identity(device: DeviceIdentity) -> Identity:
+    # Not the model: two of them are compared on one board. What wrote the package the board does not tell.
     return Identity(
         runtime="edgegrow C package",
-        version=device.model_id,
         compiler=device.compiler,
         clock_hz=device.clock_hz,
         threads=1,

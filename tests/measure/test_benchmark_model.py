@@ -194,7 +194,7 @@ def test_it_measures_over_adb(files, way):
     assert "outputs not looked at" in found.method
     assert profile.find("load").value == 12.5
     assert profile.find("flash").value == files.tflite.stat().st_size
-    assert {each.metric for each in profile.unavailable} == {"energy", "peak_memory"}
+    assert {each.metric for each in profile.unavailable} == {"energy", "peak_memory", "output_deviation"}
     asked = (place / "asked").read_text().split()
     assert {"--num_threads=2", "--num_runs=7", "--min_secs=1"} < set(asked)
     assert sorted(each.name for each in place.iterdir()) == ["asked", "benchmark_model", "printed"]

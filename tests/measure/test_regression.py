@@ -95,7 +95,9 @@ def test_two_percent_more_of_what_repeats_fails_and_jitter_does_not(metric):
     ("metric", "unit", "evidence"),
     [("latency", "ms", "measured"), ("latency", "ms", "emulated"), ("energy", "mJ", "measured"),
      ("load", "ms", "measured"), ("peak_memory", "bytes", "measured"), ("latency", "ms", "published"),
-     ("float_accuracy", "fraction", "measured"), ("instructions:op", "instructions", "emulated")],
+     ("float_accuracy", "fraction", "measured"), ("instructions:op", "instructions", "emulated"),
+     ("instructions:load", "instructions", "emulated"), ("mac_lanes", "macs", "emulated"),
+     ("output_deviation", "LSB", "measured")],
 )  # fmt: skip
 def test_what_does_not_repeat_informs_until_it_has_a_limit(metric, unit, evidence):
     base = profile(figure(metric, 1.0, unit, evidence))

@@ -15,6 +15,8 @@ from boards import Line, Qemu, compile_firmware
 from edgegrow.deploy.c import write_c
 from edgegrow.deploy.simulate import simulate
 from edgegrow.errors import InputError
+from edgegrow.gate import gate
+from edgegrow.measure.limits import Limits
 from edgegrow.measure.meters.constant import ActivePower
 from edgegrow.measure.meters.opening import make_meter
 from edgegrow.measure.protocol import Artifact, Profile, TargetRef
@@ -63,7 +65,9 @@ def started(tmp_path):
 @pytest.fixture
 def board(built, tmp_path, started):
     def board(elf=None, **bridging):
-        qemu, line = Qemu(elf or built[1], tmp_path), Line()
+        folder = tmp_path / f"{len(started)}"  # of sockets: each board has its own
+        folder.mkdir()
+        qemu, line = Qemu(elf or built[1], folder), Line()
         started.extend([qemu, line])
         line.bridge(qemu.connection, **bridging)
         return qemu, line.port
@@ -111,7 +115,7 @@ def test_a_board_on_a_pseudo_terminal_of_qemu(built, measure, tmp_path, started)
     assert "is an emulator" in warned[0]
     identity = latency.identity
     assert identity.os == "qemu mps2-an386"
-    assert identity.version == package_model_id(built[0])
+    assert latency.method.endswith(f"; model {package_model_id(built[0])}")
     assert identity.clock_hz == 25e6
     assert "Clang" in identity.compiler
     assert "115200 baud" in latency.method
@@ -259,6 +263,24 @@ def test_inputs_that_always_arrive_changed(board, measure):
     with pytest.raises(InputError, match="tried 3 times, the input came back changed") as caught:
         measure(port)
     message(caught, port)
+
+
+@needs_qemu
+def test_two_models_are_compared_on_one_board(board, measure, vector_files, tmp_path):
+    package = tmp_path / "package"
+    write_c(vector_files.graph, package)
+    inputs = np.random.default_rng(5).integers(-128, 128, (4, *vector_files.graph.input.shape[1:]), np.int8)
+    _, port = board(compile_firmware(package, tmp_path / "other.elf"))
+    baseline = measure(
+        port,
+        model_id=package_model_id(package),
+        inputs=inputs,
+        expected=simulate(vector_files.graph, inputs),
+    )
+    _, port = board()
+    (row, *_) = gate(baseline, measure(port), Limits.parse("latency=1000%")).rows
+    assert row.metric == "latency"
+    assert row.limit == 10, "it is judged, and not refused as another identity's"
 
 
 @needs_qemu
