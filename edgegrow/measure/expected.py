@@ -108,7 +108,7 @@ def _simulated(graph: Graph, ends: tuple[Border, Border], roundings: tuple[Round
 
     q = np.random.default_rng(0).integers(-128, 128, (_INPUTS, *graph.input.shape[1:]), np.int8)
     outputs = {
-        f"the simulator's, rounded as {rounding.name} does": simulate(graph, q, rounding).astype(np.int64)
+        f"the simulator's (rounded as {rounding.name} does)": simulate(graph, q, rounding).astype(np.int64)
         for rounding in roundings
     }
     return Expected(ends[0].outward(q), outputs, ends[1].dtype, ends[1].inward)

@@ -109,7 +109,7 @@ class Sshd:
         """Kill the processes that serve connections, as when the cable is pulled."""
         for pid in _children(self._process.pid):
             for each in (*_children(pid), pid):
-                if b"sshd" in Path(f"/proc/{each}/cmdline").read_bytes():
+                if Path(f"/proc/{each}/comm").read_text().startswith("sshd"):
                     os.kill(each, 9)
 
     def stop(self) -> None:

@@ -84,7 +84,7 @@ def test_outputs_are_the_simulators(request, network, kind, tmp_path, ort_satura
     answer = run_on(device, path.read_bytes(), form, QUICK, expected.inputs)
     compared = compare_outputs(answer, device, expected)
     runtime = {"tflite": "(TensorFlow Lite Micro|XNNPACK)", "onnx": "ONNX Runtime"}[form]
-    how = f"outputs of 4 random inputs .* the simulator's, rounded as {runtime} does"
+    how = rf"outputs of 4 random inputs .* the simulator's \(rounded as {runtime} does\)"
     assert re.match(how, compared.words)
     assert compared.steps <= 1
     assert (compared.doubt, compared.unavailable) == (None, ())
