@@ -66,6 +66,9 @@ class Device(Way):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    def nothing_is_left(self, within_s=60):
+        super().nothing_is_left(within_s)
+
     def lines(self):
         """Return the command lines of what the device runs."""
         for process in Path("/proc").glob("[0-9]*"):
