@@ -1,11 +1,14 @@
 """What all tests share."""
 
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for every core; for what they start, too
 import torch
 
 from edgegrow import cli

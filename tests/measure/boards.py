@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgegrow.measure.mcu.cores import find_core
-from edgegrow.measure.mcu.toolchain import find_compiler
+from edgegrow.measure.mcu.toolchain import FLAGS, find_compiler
 
 Change = Callable[[bytes], bytes]
 PORT = "ports/mps2-an386"
@@ -32,8 +32,7 @@ def compile_firmware(package: Path, elf: Path, **replaced: str) -> Path:
     command = (
         *find_compiler("zig").command,
         *find_core("cortex-m4").zig,
-        "-O2",
-        "-std=c11",
+        *FLAGS,
         "-Wall",
         "-Wextra",
     )
