@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,9 @@ from edgegrow import cli
 from edgegrow.data import load_dataset
 from edgegrow.measuring import Options
 from edgegrow.training import deterministic
+
+# A run that a shell has put in the background ignores Ctrl-C, and so would all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

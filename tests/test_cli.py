@@ -171,8 +171,6 @@ def test_an_interrupt_ends_with_130_and_says_how_to_go_on(tmp_path):
          "--quiet", f"--out={folder}"],
         stderr=subprocess.PIPE,
         text=True,
-        # A test run that a shell put in the background ignores Ctrl-C, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         while not any(folder.glob("checkpoints/*.json")):

@@ -50,7 +50,7 @@ def talk(package):
     zig(*STRICT, "-Wpedantic", *TRAPS, "-I", package / "src", "-o", program, *sources)
 
     def talk(said):
-        done = subprocess.run([program], input=said, capture_output=True, timeout=20, check=False)
+        done = subprocess.run([program], input=said, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(b"m-init-done\r\nm-ready\r\n")
         return done.stdout.decode("ascii").split("\r\n")[2:-1]
