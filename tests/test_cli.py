@@ -1,7 +1,6 @@
 """The command line as a user meets it: results on stdout, one line for each mistake, the exit codes."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import QUICK, unfinished
+from edgegrow import api
+from edgegrow.config import resolve_config
+
+from .conftest import unfinished
+from .crashes import fingerprint
+from .killed import killed_at
 
 
 def test_a_run_leaves_everything_in_its_folder(finished_run):
@@ -126,63 +130,56 @@ def test_help_is_quick_and_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def start(folder):
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--epochs", "12", "--out", str(folder)]
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run that a shell put in the background ignores Ctrl-C, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+MOMENTS = [("seed", 1.0), ("grow 1, gain", 0.5), ("grow 2, proportional", 1.0), ("anneal", 0.5),
+           ("quantization-aware", 0.7)]  # fmt: skip
+
+
+def configuration():
+    return resolve_config(
+        values={"net.name": "mlp", "budget": {"macs": 5e3}, "train.epochs": 3.0, "quantize.qat_epochs": 3},
+        settings=("grow.samples=64", "grow.steps=2"),
     )
-
-
-def wait_for_checkpoint(process, folder, number):
-    deadline = time.monotonic() + 60
-    while not (folder / "checkpoints" / f"{number:04}.json").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    process = start(folder)
-    assert process.wait(120) == 0, process.stderr.read()
-    return folder
+    return api.grow(configuration(), tmp_path_factory.mktemp("whole") / "run").folder.path
 
 
-@pytest.mark.parametrize("checkpoint", [1, 3, 5, 9])
-def test_a_killed_run_resumes_to_the_very_same_artifact(checkpoint, uninterrupted, tmp_path):
-    """SIGKILL while growing and while annealing; the same seed in another process gives the same bytes."""
-    folder = tmp_path / "run"
-    process = start(folder)
-    wait_for_checkpoint(process, folder, checkpoint)
-    process.kill()
-    process.wait()
-    command = [sys.executable, "-m", "edgegrow", "grow", "--resume", str(folder), "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    left = killed_at(MOMENTS, configuration(), tmp_path_factory.mktemp("killed") / "runs")
+    return dict(zip(MOMENTS, left, strict=True))
+
+
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment[0])
+def test_a_killed_run_resumes_to_the_very_same_artifact(moment, killed, uninterrupted, run_cli):
+    """SIGKILL in every stage; the same seed in another process gives the same bytes."""
+    folder = killed[moment]
+    assert not (folder / "model.tflite").exists()
+    code, _, err = run_cli("grow", "--resume", folder, "-q")
+    assert code == 0, err
     for name in ("model.tflite", "model.onnx"):
         assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()
-
-    def events(run):
-        drop = ("seconds", "scoring_seconds")
-        lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
-        return [{key: value for key, value in line.items() if key not in drop} for line in lines]
-
-    assert events(folder) == events(uninterrupted)
+    assert fingerprint(folder) == fingerprint(uninterrupted)
 
 
 def test_an_interrupt_ends_with_130_and_says_how_to_go_on(tmp_path):
-    process = start(tmp_path / "run")
-    wait_for_checkpoint(process, tmp_path / "run", 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgegrow", "grow", "--net=mlp", "--budget=macs=5k", "--epochs=9000",
+         "--quiet", f"--out={folder}"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        while not any(folder.glob("checkpoints/*.json")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "--resume" in err.splitlines()[-1]
@@ -224,8 +221,8 @@ def test_what_a_users_code_prints_does_not_reach_the_results(run_cli, tmp_path, 
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-def test_a_reader_who_goes_is_no_failure_and_a_full_disk_is(finished_run, arguments):
-    command = [sys.executable, "-m", "edgegrow", "report", str(finished_run[0]), *arguments]
+def test_a_reader_who_goes_is_no_failure_and_a_full_disk_is(arguments):
+    command = [sys.executable, "-m", "edgegrow", "targets", "list", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert process.wait(60) == 0

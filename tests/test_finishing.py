@@ -1,15 +1,12 @@
 """Runs with quantization-aware epochs: counted, recorded, resumed and exported like any other."""
 
 import json
-import subprocess
-import sys
-import time
 from itertools import pairwise
 
 import pytest
 
 from edgegrow import api
-from edgegrow.config import dump_config, resolve_config
+from edgegrow.config import resolve_config
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.tflite import tflite_bytes
@@ -109,27 +106,6 @@ def test_an_interrupted_run_resumes_to_the_very_same(at, trained, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         api.grow(configuration(EPOCHS), folder, Stopping(at))
     assert RunFolder(folder).load_checkpoint().progress.qat_epochs == int(at * EPOCHS - 1e-9)
-    api.resume(folder)
-    for name in ARTIFACTS:
-        assert (folder / name).read_bytes() == (trained.folder.path / name).read_bytes()
-    assert events(folder) == events(trained.folder.path)
-
-
-def test_a_killed_run_resumes_to_the_very_same(trained, tmp_path):
-    """SIGKILL after the first of the epochs."""
-    folder = tmp_path / "run"
-    file = tmp_path / "run.toml"
-    file.write_text(dump_config(configuration(EPOCHS), {}))
-    process = subprocess.Popen([sys.executable, "-m", "edgegrow", "grow", file, "-q", "--out", folder])
-    deadline = time.monotonic() + 200
-    while not (folder / "history.jsonl").exists() or "quantization-aware" not in (
-        folder / "history.jsonl"
-    ).read_text(encoding="utf-8"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
     api.resume(folder)
     for name in ARTIFACTS:
         assert (folder / name).read_bytes() == (trained.folder.path / name).read_bytes()

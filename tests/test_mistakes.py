@@ -156,7 +156,7 @@ MISTAKES = {
         "no such folder",
     ),
     "not a width": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[-4,3]"], "net.widths"),
-    "absurd widths": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[9000000,9000000]"], "net mlp"),
+    "absurd widths": (lambda f, r: ["grow", *QUICK, "--set", "net.widths=[9000000000000,9]"], "net mlp"),
     "too long a name": (lambda f, r: ["grow", *QUICK, "--out", "a" * 300], "File name too long"),
     "a folder of something else": (lambda f, r: ["grow", *QUICK, "--out", r / "checkpoints"], "not empty"),
     "edited checkpoint": (

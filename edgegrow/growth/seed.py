@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from functools import cache
 
 import torch
 
@@ -103,30 +103,33 @@ def plant_seed(
     def build(widths: Sequence[int] | None) -> NetworkTrace:
         return build_network(net, input_shape, classes, widths, seed)
 
-    def excess(
-        traced: NetworkTrace, share: float, fixed: Mapping[str, float] = MappingProxyType({})
-    ) -> tuple[float, str]:
-        """Largest cost relative to its limit's share, and the metric it is of."""
-        priced = costs(traced.shapes(traced.widths()))
-        bounds = {m: fixed.get(m, 0.0) + share * (limit - fixed.get(m, 0.0)) for m, limit in limits.items()}
-        return max((priced[metric] / bound, metric) for metric, bound in bounds.items())
+    @cache  # scales close to each other round to the same widths
+    def price(widths: tuple[int, ...]) -> Mapping[str, float]:
+        traced = build(widths)
+        return costs(traced.shapes(traced.widths()))
 
-    def scaled(scale: float) -> list[int]:
+    def excess(widths: tuple[int, ...], fixed: Mapping[str, float]) -> float:
+        """Largest cost relative to its limit's share."""
+        priced = price(widths)
+        shares = {
+            m: fixed.get(m, 0.0) + fraction * (limit - fixed.get(m, 0.0)) for m, limit in limits.items()
+        }
+        return max(priced[metric] / bound for metric, bound in shares.items())
+
+    def scaled(scale: float) -> tuple[int, ...]:
         assert net.widths is not None
-        return [max(NARROWEST, round(width * scale)) for width in net.widths]
+        return tuple(max(NARROWEST, round(width * scale)) for width in net.widths)
 
-    if widths is not None or net.widths is None:
-        chosen = widths
-    else:
-        narrowest = build(scaled(0))
-        priced = costs(narrowest.shapes(narrowest.widths()))
+    chosen = widths
+    if widths is None and net.widths is not None:
+        priced = price(scaled(0))
         fixed = {m: priced[m] for m in FIXED_PART if m in limits and priced[m] < limits[m]}
         low, high = 0.0, 1.0
-        while excess(build(scaled(high)), fraction, fixed)[0] < 1 and high < 64:
+        while excess(scaled(high), fixed) < 1 and high < 64:
             low, high = high, 2 * high
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            within = excess(build(scaled(middle)), fraction, fixed)[0] <= 1
+            within = excess(scaled(middle), fixed) <= 1
             low, high = (middle, high) if within else (low, middle)
         chosen = scaled(low)
     planted = build(chosen)

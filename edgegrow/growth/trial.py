@@ -34,35 +34,35 @@ def refused_groups(trace: NetworkTrace, samples: Sequence[torch.Tensor]) -> dict
     dict
         ``{group name: reason}``.
     """
-    original = copy.deepcopy(trace.graph).eval()
-    _disturb(original)
-    trace = replace(trace, graph=original)
     with torch.random.fork_rng(devices=[]):
-        expected = original(*samples)
-        if not _failure(trace, trace.growable, samples, expected):
+        tried = _disturbed(trace)
+        expected = tried.graph(*samples)
+        if not _failure(tried, trace.growable, samples, expected):
             return {}
         refused: dict[str, str] = {}
         accepted: list[ChannelGroup] = []
         for group in trace.growable:
-            if failure := _failure(trace, [*accepted, group], samples, expected):
+            if failure := _failure(_disturbed(trace), [*accepted, group], samples, expected):
                 refused[group.name] = failure
             else:
                 accepted.append(group)
     return refused
 
 
-def _disturb(graph: torch.nn.Module) -> None:
-    """Move every parameter a little: gammas of zero would hide what lies behind them."""
+def _disturbed(trace: NetworkTrace) -> NetworkTrace:
+    """Copy a network, every parameter a little moved: gammas of zero would hide what lies behind them."""
+    graph = copy.deepcopy(trace.graph).eval()
     rng = torch.Generator().manual_seed(0)
     for parameter in graph.parameters():
         if parameter.is_floating_point():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng).to(parameter))
+    return replace(trace, graph=graph, sizes=dict(trace.sizes))
 
 
 def _failure(
-    trace: NetworkTrace, groups: Sequence[ChannelGroup], samples: Sequence[torch.Tensor], expected: Any
+    widened: NetworkTrace, groups: Sequence[ChannelGroup], samples: Sequence[torch.Tensor], expected: Any
 ) -> str:
-    widened = replace(trace, graph=copy.deepcopy(trace.graph), sizes=dict(trace.sizes))
+    """Widen groups in place, and tell what is wrong then."""
     try:
         for group in groups:
             width = widened.sizes[group.name]

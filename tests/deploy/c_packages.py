@@ -26,12 +26,17 @@ from edgegrow.deploy.graph import (
     Tensor,
     Window,
 )
+from edgegrow.measure.mcu.cores import find_core
+from edgegrow.measure.mcu.toolchain import FLAGS
 
 needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("ziglang") is None, reason="no ziglang: pip install edgegrow[mcu]"
 )
 CANARY = 0x55
-STRICT = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror"]
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+STRICT = ["-O2", "-std=c11", *WARNINGS]
+TRAPS = ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
+"""Undefined behaviour ends the process; what says where, zig would have to build first, for half a minute."""
 
 
 class Layers:
@@ -150,8 +155,9 @@ def selftest_on(core: str, package: Path, *flags: str) -> int:
 
     program = package / "selftest.elf"
     sources = [package / "selftest.c", package / "src/model.c", package / "src/model_selftest.c"]
-    target = ["-target", "thumb-freestanding-eabi", f"-mcpu={core}", "-fno-sanitize=undefined", "-Wl,-e,main"]
-    zig(*STRICT, *target, *flags, "-I", package / "src", "-o", program, *sources)
+    # Compiled as packages are: for other flags, zig would build its run-time library anew.
+    target = [*find_core(core).zig, *FLAGS, *WARNINGS, "-fno-sanitize=undefined", "-Wl,-e,main"]
+    zig(*target, *flags, "-I", package / "src", "-o", program, *sources)
     elf = program.read_bytes()
     entry, headers = struct.unpack_from("<II", elf, 24)
     (count,) = struct.unpack_from("<H", elf, 44)

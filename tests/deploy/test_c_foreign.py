@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from c_packages import Library, needs_compiler
+from c_packages import TRAPS, Library, needs_compiler
 from foreign_files import Chain, every_operator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,7 +90,7 @@ def test_operators_bit_for_bit(name, tmp_path):
     q = rng.integers(-128, 128, (200, *graph.input.shape[1:]), np.int8)
     q[:100] //= rng.integers(1, 100, (100, *[1] * (q.ndim - 1)), np.int8)  # close ones too
     write_c(graph, tmp_path)
-    library = Library(tmp_path, graph, "-fsanitize=undefined", "-fsanitize-trap=undefined")
+    library = Library(tmp_path, graph, *TRAPS)
     np.testing.assert_array_equal(library.run(q).reshape(200, -1), simulate(graph, q).reshape(200, -1))
 
 
@@ -125,7 +125,7 @@ def test_shapes_equal_tflite_micro(tmp_path_factory, graph):
     folder = tmp_path_factory.mktemp("shapes")
     q = np.random.default_rng(0).integers(-128, 128, (30, *graph.input.shape[1:]), np.int8)
     write_c(graph, folder)
-    outputs = Library(folder, graph, "-fsanitize=undefined", "-fsanitize-trap=undefined").run(q)
+    outputs = Library(folder, graph, *TRAPS).run(q)
     np.testing.assert_array_equal(outputs, tflm(tflite_bytes(graph), q))
 
 

@@ -4,7 +4,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from c_packages import STRICT, Layers, needs_compiler, zig
+from c_packages import STRICT, TRAPS, Layers, needs_compiler, zig
 
 from edgegrow.deploy.c import c_package, write_c
 from edgegrow.deploy.simulate import simulate
@@ -47,11 +47,10 @@ def talk(package):
     program, source = package / "talk", package / "talk.c"
     source.write_text(PROGRAM)
     sources = [package / "src/model.c", package / "src/model_serial.c", source]
-    checks = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-    zig(*STRICT, "-Wpedantic", *checks, "-I", package / "src", "-o", program, *sources)
+    zig(*STRICT, "-Wpedantic", *TRAPS, "-I", package / "src", "-o", program, *sources)
 
     def talk(said):
-        done = subprocess.run([program], input=said, capture_output=True, timeout=20, check=False)
+        done = subprocess.run([program], input=said, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(b"m-init-done\r\nm-ready\r\n")
         return done.stdout.decode("ascii").split("\r\n")[2:-1]

@@ -76,9 +76,10 @@ def test_a_look_that_diverges_is_behind_every_other(digits):
     config = TrainConfig(epochs=1.0).model_copy(update={"lr": 1e38})
     trained, network = Vetting(digits, config, 0), load_net("mlp").build((1, 8, 8), 10, None)
     assert trained.look(trace(network, (1, 8, 8)), lambda *step: None) is None
-    assert not trained.holds(Look(0.1, 9.0), None)
-    assert not trained.holds(None, None)
-    assert trained.holds(None, Look(0.1, 9.0))
+    for alike in (True, False):
+        assert not trained.holds(Look(0.1, 9.0), None, alike)
+        assert not trained.holds(None, None, alike)
+        assert trained.holds(None, Look(0.1, 9.0), alike)
 
 
 def test_a_block_whose_look_diverges_is_refused(digits):

@@ -31,7 +31,7 @@ def plant(name, limits, fraction=0.4, seed=0, widths=None):
 def test_a_seed_takes_its_share_of_the_budget_and_no_more(name):
     whole = costs((built := build_network(load_net(name), INPUTS[name], 10, None, 0)).shapes(built.widths()))
 
-    @settings(max_examples=6, deadline=None)
+    @settings(max_examples=4, deadline=None)
     @given(st.floats(0.5, 8.0), st.floats(0.2, 0.9))
     def check(scale, fraction):
         limits = {metric: scale * value for metric, value in whole.items()}

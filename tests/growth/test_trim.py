@@ -292,8 +292,8 @@ def five_taps(input_shape, classes, widths):
 class Weighed(Told):
     """Keeps the kernels and the size of every network that it is asked about."""
 
-    def __init__(self, data, without, with_):
-        super().__init__(data, without, with_, price=1e5)
+    def __init__(self, data, losses):
+        super().__init__(data, 0.6, 0.6, price=1e5, losses=losses)
         self.seen = []
 
     def look(self, trace, on_step):
@@ -305,7 +305,7 @@ def taps(network):
     return [layer.shape.taps for layer in network.layers]
 
 
-def grown(*answers):
+def grown(*losses):
     """Grow where few samples tell the two classes apart, and a kernel of three is enough."""
     data, limits = signals(), {"macs": 4e3}
     config = GrowConfig(moves=("split", "trim"), samples=64, interval=0.04)
@@ -313,8 +313,8 @@ def grown(*answers):
     planted = plant_seed(net, data.input_shape, 2, pricing("macs")(()), limits, config.seed_fraction, 0)
     notes, progress = Notes(), Progress()
     grower = Grower(planted, data, pricing("macs"), limits, TrainConfig(epochs=30.0), config, 0, notes)
-    if answers:
-        grower.vetting = Weighed(data, *answers)
+    if losses:
+        grower.vetting = Weighed(data, losses)
     grower.grow(progress)
     return grower, progress, notes
 
@@ -340,14 +340,14 @@ def test_a_growth_step_takes_it_by_the_rule_and_spends_what_it_frees():
 
 def test_it_is_looked_at_with_the_channels_that_it_buys():
     """Beside the network that is taken otherwise: both as large as the step allows."""
-    held, progress, notes = grown(0.6, 0.6)
+    held, progress, notes = grown(1.0, 1.4)
     assert [record["form"] for record in progress.insertions] == ["trim"]
     (step,) = [step for step in notes.of("growth") if step["allocation"] == "trim"]
     (without, large), (with_, small) = held.vetting.seen
     assert (without, with_) == ([5, 5, 1], [3, 3, 1])
     assert small == step["costs"]["macs"]
     assert 0.9 < small / large < 1.1
-    refused, progress, notes = grown(0.6, 0.5)
+    refused, progress, notes = grown(1.0, 1.6)
     assert not progress.insertions
     assert taps(refused.trace) == [5, 5, 1]
     assert "trim" not in [step["allocation"] for step in notes.of("growth")]

@@ -11,32 +11,43 @@ from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.seed import plant_seed
 from edgegrow.growth.vetting import Look, Vetting
-from edgegrow.nets import load_net
+from edgegrow.nets import SeedNetwork
 
 from .test_grow import Notes, pricing
 
 
 class Told:
-    """In place of the hard look: accuracies without and with a block, and how often it was asked."""
+    """In place of the hard look: what networks without and with a block reach, and how often it was asked."""
 
     holds = Vetting.holds
 
-    def __init__(self, data, without, with_, price=1e8):
+    def __init__(self, data, without, with_, price=1e8, losses=(1.0, 1.0)):
         self.data, self.answers, self.asked, self.price = data, [without, with_], 0, price
+        self.losses = losses
 
     def look(self, trace, on_step):
         self.asked += 1
         on_step(1, 1, 0.0)
-        return Look(self.answers[(self.asked - 1) % 2], 1.0)
+        number = (self.asked - 1) % 2
+        return Look(self.answers[number], self.losses[number])
 
     def macs(self, trace):
         return self.price
 
 
+def pooled(shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(4, 6, 3, padding=1, stride=2), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes),
+    )  # fmt: skip
+
+
 def grown(digits, vetting):
     """Grow where weights for positions are far ahead after short trainings."""
-    limits, config = {"macs": 20e3}, GrowConfig(moves=("split", "weigh"), samples=64, steps=3, interval=0.05)
-    planted = plant_seed(load_net("dscnn"), digits.input_shape, 10, pricing("macs")(()), limits, 0.4, 0)
+    limits, config = {"macs": 20e3}, GrowConfig(moves=("split", "weigh"), samples=64, steps=3, interval=0.03)
+    net = SeedNetwork("pooled", pooled, None)
+    planted = plant_seed(net, digits.input_shape, 10, pricing("macs")(()), limits, 0.4, 0)
     notes, progress = Notes(), Progress()
     grower = Grower(planted, digits, pricing("macs"), limits, TrainConfig(epochs=100.0), config, 0, notes)
     if vetting is not None:
@@ -78,7 +89,7 @@ def test_no_look_is_taken_that_leaves_too_little_of_the_training(digits):
 def test_the_look_decides(digits):
     progress, _ = grown(digits, None)
     ((_, vetted),) = progress.vetted.items()
-    assert 0.5 < vetted["without"]["accuracy"] < 1
+    assert 0.3 < vetted["without"]["accuracy"] < 1
     looks = [Look(**vetted[name]) for name in ("without", "with")]
     assert (
         bool(progress.insertions)
@@ -105,7 +116,7 @@ def test_what_learns_places_by_heart_is_behind():
         network = trace(nn.Sequential(nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.ReLU(), *head), (1, 48))
         looks.append(vetting.look(network, lambda *step: None))
         assert vetting.macs(network) == 3 * count_of(network) * 64 * 450
-        assert vetting.look(network, lambda *step: None) == looks[-1]
+    assert vetting.look(network, lambda *step: None) == looks[-1]
     assert looks[0].accuracy > looks[1].accuracy + 0.05
     assert looks[0].loss < looks[1].loss
     assert not vetting.holds(*looks, alike=True)

@@ -9,12 +9,17 @@ import select
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from edgegrow.errors import InputError
 from edgegrow.measure.mcu.cores import find_core
-from edgegrow.measure.mcu.toolchain import find_compiler
+from edgegrow.measure.mcu.toolchain import FLAGS, find_compiler
 
 Change = Callable[[bytes], bytes]
 PORT = "ports/mps2-an386"
@@ -32,8 +37,7 @@ def compile_firmware(package: Path, elf: Path, **replaced: str) -> Path:
     command = (
         *find_compiler("zig").command,
         *find_core("cortex-m4").zig,
-        "-O2",
-        "-std=c11",
+        *FLAGS,
         "-Wall",
         "-Wextra",
     )
@@ -85,13 +89,12 @@ class Qemu:
 def connect(path: Path, process: subprocess.Popen) -> socket.socket:
     """Connect to a socket that a process is about to open."""
     connection = socket.socket(socket.AF_UNIX)
-    for _ in range(200):
-        assert process.poll() is None, "QEMU ended"
+    while process.poll() is None:
         with suppress(OSError):
             connection.connect(str(path))
             return connection
-        select.select([], [], [], 0.02)
-    raise AssertionError("QEMU opens no socket")
+        time.sleep(0.02)
+    raise AssertionError("QEMU ended")
 
 
 class Line:
@@ -149,3 +152,53 @@ class Line:
             self._hang_up()
         else:
             self.thread.join(10)
+
+
+class Noise:
+    """A line of garbage after every third one, and a byte changed in every so many of them."""
+
+    def __init__(self, damaged_every: int) -> None:
+        self.rng, self.lines, self.every = np.random.default_rng(3), 0, damaged_every
+        self.begun = b""
+
+    def __call__(self, content: bytes) -> bytes:
+        *lines, self.begun = (self.begun + content).split(b"\n")
+        return b"".join(map(self.disturb, lines))
+
+    def disturb(self, line: bytes) -> bytes:
+        self.lines += 1
+        if self.lines % self.every == 0:
+            line = bytes([line[0] ^ 0x80]) + line[1:]
+        garbage = bytes(self.rng.integers(1, 256, 40, np.uint8)) + b"\n" if self.lines % 3 == 0 else b""
+        return line + b"\n" + garbage
+
+
+class Flip:
+    """The first digit of an input changes on its way to the board, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def __call__(self, content: bytes) -> bytes:
+        changed = re.sub(
+            rb"db ([0-9a-f])(?=[0-9a-f]{63}%)", lambda m: b"db %x" % (int(m[1], 16) ^ 1), content
+        )
+        if changed == content or self.times == 0:
+            return content
+        self.times -= 1
+        return changed
+
+
+ATTEMPTS_SECONDS = 1.0, 5.0, 20.0
+"""Patience where it is waited out, as no answer comes: more of it if a busy machine has answered too late."""
+
+
+def patiently(attempt: Callable[[float], None]) -> None:
+    """Try with more and more patience."""
+    *short, longest = ATTEMPTS_SECONDS
+    for patience_seconds in short:
+        try:
+            return attempt(patience_seconds)
+        except (AssertionError, InputError, pytest.fail.Exception):
+            continue
+    return attempt(longest)

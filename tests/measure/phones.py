@@ -25,19 +25,18 @@ class AdbServer:
             self._process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        for _ in range(500):
-            if self._process.poll() is not None:
-                raise RuntimeError(f"adb does not start: {self.log.read_text()}")
+        while self._process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 60).close()
                 return
             except ConnectionRefusedError:
                 time.sleep(0.02)
+        raise RuntimeError(f"adb does not start: {self.log.read_text()}")
 
     def run(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         """Run adb's own client."""
         command = [ADB, "-P", str(self.port), *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, timeout=30, **options)
+        return subprocess.run(command, env=self.environment, capture_output=True, timeout=120, **options)
 
     def stop(self) -> None:
         self._process.kill()

@@ -95,11 +95,9 @@ class Sshd:
         command = [SSHD, "-D", "-e", "-f", str(self.folder / "config")]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
-        for _ in range(200):
-            if self._process.poll() is not None:
-                return False
+        while self._process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", self.port), 60).close()
                 return True
             except ConnectionRefusedError:
                 time.sleep(0.02)

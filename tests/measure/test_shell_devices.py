@@ -30,6 +30,13 @@ HOSTILE = [
 ]
 
 
+ENOUGH_S = 120
+"""For what ends by itself: a busy machine may be slow, and it is waited for no longer than needed."""
+
+SOON_S = 8
+"""For what we end: less than `shell_device.SPARE_S`, after which a device would end it."""
+
+
 class Way:
     """A way to a device on this machine: what it is reached by, and what is left there."""
 
@@ -51,7 +58,7 @@ class Way:
                     found.append(line)
         return found
 
-    def ended(self, within_s=5):
+    def ended(self, within_s=SOON_S):
         """Wait until this test's programs are gone: a process that is killed takes a moment to go."""
         deadline = time.monotonic() + within_s
         while self.running() and time.monotonic() < deadline:
@@ -68,7 +75,7 @@ class Way:
                     found.append((process / "cmdline").read_bytes())
         return [each for each in found if b"adbd.py" not in os.fsencode(each)]
 
-    def nothing_is_left(self, within_s=10):
+    def nothing_is_left(self, within_s=60):
         deadline = time.monotonic() + within_s
         while self.left() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -76,7 +83,7 @@ class Way:
 
     def starts(self):
         """Wait until a `script` of this test runs."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not any(line.startswith(b"sh\0-c\0#") for line in self.running()):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -108,10 +115,10 @@ def message(caught, device_name):
 
 
 def test_a_program_and_what_it_writes(way, device):
-    done = device.run(way.script("echo out; echo err >&2; exit 3"), timeout_s=20)
+    done = device.run(way.script("echo out; echo err >&2; exit 3"), timeout_s=ENOUGH_S)
     assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
-    assert device.run(("true",), timeout_s=20).exit_code == 0
-    assert device.run(("sh", "-c", "kill -SEGV $$"), timeout_s=20).exit_code == -signal.SIGSEGV
+    assert device.run(("true",), timeout_s=ENOUGH_S).exit_code == 0
+    assert device.run(("sh", "-c", "kill -SEGV $$"), timeout_s=ENOUGH_S).exit_code == -signal.SIGSEGV
     way.nothing_is_left()
 
 
@@ -119,7 +126,7 @@ def test_much_output_comes_whole(device):
     script = (
         "import os, sys; b = os.urandom(3_000_000); sys.stderr.buffer.write(b); sys.stdout.buffer.write(b)"
     )
-    done = device.run((sys.executable, "-c", script), timeout_s=60)
+    done = device.run((sys.executable, "-c", script), timeout_s=ENOUGH_S)
     assert len(done.stdout) == 3_000_000
     assert done.stdout == done.stderr
 
@@ -127,7 +134,7 @@ def test_much_output_comes_whole(device):
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(blacklist_characters="\0", codec="utf-8"), max_size=12), max_size=4))
 def test_arguments_arrive_unchanged(device, arguments):
-    done = device.run(("printf", "<%s>", *arguments), timeout_s=20)
+    done = device.run(("printf", "<%s>", *arguments), timeout_s=ENOUGH_S)
     assert done.stdout.decode() == ("".join(f"<{each}>" for each in arguments) or "<>")
 
 
@@ -136,15 +143,15 @@ def test_hostile_names(way, device):
         for name in HOSTILE[:-1]:
             path = f"{folder}/{name.replace('/', '_')}"
             device.put(name.encode(), path)
-            assert device.run(("cat", path), timeout_s=20).stdout == name.encode()
+            assert device.run(("cat", path), timeout_s=ENOUGH_S).stdout == name.encode()
         assert len(list(Path(folder).iterdir())) == len(HOSTILE) - 1
-        done = device.run(("printf", "%s\\0", *HOSTILE), timeout_s=20)
+        done = device.run(("printf", "%s\\0", *HOSTILE), timeout_s=ENOUGH_S)
         assert done.stdout.decode().split("\0")[:-1] == HOSTILE
     assert not Path("pwned").exists()
     assert not Path("~/pwned").expanduser().exists()
     way.nothing_is_left()
     with pytest.raises(DeviceError, match="zero byte") as caught:
-        device.run(("echo", "a\0b"), timeout_s=20)
+        device.run(("echo", "a\0b"), timeout_s=ENOUGH_S)
     message(caught, device.name)
 
 
@@ -162,7 +169,7 @@ def test_a_folder_goes_with_all_that_is_in_it(way, device):
     with device.folder() as folder, device.folder() as other:
         assert folder != other
         assert Path(folder).stat().st_mode & 0o777 == 0o700
-        device.run(("mkdir", "-p", f"{folder}/a/b"), timeout_s=20)
+        device.run(("mkdir", "-p", f"{folder}/a/b"), timeout_s=ENOUGH_S)
         device.put(b"x", f"{folder}/a/b/c")
     way.nothing_is_left()
     with pytest.raises(ZeroDivisionError), device.folder():
@@ -182,19 +189,19 @@ def test_a_hanging_program_is_ended(way, device):
             message(caught, device.name)
             assert way.ended()
         assert Path(folder).is_dir()
-        assert device.run(("echo", "still here"), timeout_s=20).stdout == b"still here\n"
+        assert device.run(("echo", "still here"), timeout_s=ENOUGH_S).stdout == b"still here\n"
     way.nothing_is_left()
 
 
 def test_what_a_program_leaves_behind_is_ended_with_it(way, device):
     child = f"sh -c '# {way.mark}\nsleep 300; true' >/dev/null 2>&1 &"
-    assert device.run(way.script(child), timeout_s=20).exit_code == 0
+    assert device.run(way.script(child), timeout_s=ENOUGH_S).exit_code == 0
     assert way.ended()
 
 
 def test_too_much_output(way, device):
     with pytest.raises(DeviceError, match="wrote more than 100,000 bytes") as caught:
-        device.run(("sh", "-c", f"yes {way.mark}"), timeout_s=20, max_output_bytes=100_000)
+        device.run(("sh", "-c", f"yes {way.mark}"), timeout_s=ENOUGH_S, max_output_bytes=100_000)
     message(caught, device.name)
     assert way.ended()
 
@@ -202,7 +209,7 @@ def test_too_much_output(way, device):
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc/passwd"])
 def test_a_program_that_is_not_there(device, program):
     with pytest.raises(DeviceError, match=f"cannot start {program}: ") as caught:
-        device.run((program,), timeout_s=20)
+        device.run((program,), timeout_s=ENOUGH_S)
     message(caught, device.name)
 
 
@@ -211,8 +218,8 @@ def test_a_program_of_another_architecture(way, device):
         # The head of an ELF file for AArch64, or for x86-64 on a machine that is one.
         machine = b"\x3e\x00" if os.uname().machine == "aarch64" else b"\xb7\x00"
         device.put(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + machine + bytes(44), f"{folder}/program")
-        device.run(("chmod", "755", f"{folder}/program"), timeout_s=20)
-        assert device.run((f"{folder}/program",), timeout_s=20).exit_code != 0
+        device.run(("chmod", "755", f"{folder}/program"), timeout_s=ENOUGH_S)
+        assert device.run((f"{folder}/program",), timeout_s=ENOUGH_S).exit_code != 0
     way.nothing_is_left()
 
 
@@ -262,39 +269,51 @@ def test_a_connection_that_is_cut(way):
 
 CLIENT = """
 from edgegrow.measure import shell_device
-shell_device.SPARE_S = 0
+shell_device.SPARE_S = {own_s} - {limit_s}
 from edgegrow.measure.{module} import {name}
 with {name}({address!r}) as device, device.folder() as folder:
-    device.run(("sh", "-c", "# {mark}" + chr(10) + "sleep 300 & sleep 300"), timeout_s=6)
+    device.run(("sh", "-c", "# {mark}" + chr(10) + "sleep 300 & sleep 300"), timeout_s={limit_s})
 """
 
 
 @pytest.fixture
-def client(way):
-    """Another process, which runs a hanging program on the device until it is ended."""
+def clients(way):
+    """Start other processes, which run a hanging program on the device until it, or the device, ends it."""
     kinds = {"ssh": ("ssh", "SshDevice", "address"), "adb": ("adb", "AdbDevice", "serial")}
     module, name, address = kinds[way.kind]
-    source = CLIENT.format(module=module, name=name, address=getattr(way.server, address), mark=way.mark)
-    process = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True)
-    way.starts()
-    yield process
-    process.kill()
-    process.communicate()
+    started = []
+
+    def start(own_s):
+        """The device ends the program after `own_s`, the client long after that."""
+        source = CLIENT.format(
+            module=module, name=name, address=getattr(way.server, address), mark=way.mark, own_s=own_s,
+            limit_s=300,
+        )  # fmt: skip
+        started.append(subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True))
+        way.starts()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_client_that_is_ended(way, client, number):
+def test_a_client_that_is_ended(way, clients, number):
     """Ctrl-C, and ends that leave a client no time to clean up."""
+    client = clients(own_s=300)
     client.send_signal(number)
-    _, error = client.communicate(timeout=60)
+    _, error = client.communicate(timeout=ENOUGH_S)
     assert client.returncode in (-number, 130)
     if number == signal.SIGINT:
         assert error.rstrip().endswith("KeyboardInterrupt")
     way.nothing_is_left()
 
 
-def test_a_client_that_falls_silent(way, client):
+def test_a_client_that_falls_silent(way, clients):
     """As when a network is gone that tells neither end: the device keeps the time itself."""
+    client = clients(own_s=6)
     client.send_signal(signal.SIGSTOP)
     assert way.ended(within_s=60)
     assert len(list(way.place.iterdir())) == 1  # the folder goes when the connection does
@@ -313,7 +332,7 @@ def test_an_interrupt_leaves_a_device_that_can_be_used(way, device):
         interrupter.join()
         assert way.ended()
         device.put(b"x", f"{folder}/x")
-        assert device.run(("cat", f"{folder}/x"), timeout_s=20).stdout == b"x"
+        assert device.run(("cat", f"{folder}/x"), timeout_s=ENOUGH_S).stdout == b"x"
     way.nothing_is_left()
 
 
@@ -332,10 +351,10 @@ def test_the_guards_in_shells_of_devices(shell, way, device, tmp_path):
 
     device.__class__ = InThisShell
     with device.folder():
-        done = device.run(way.script("echo out; echo err >&2; exit 3"), timeout_s=20)
+        done = device.run(way.script("echo out; echo err >&2; exit 3"), timeout_s=ENOUGH_S)
         assert (done.exit_code, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
         with pytest.raises(DeviceTimeout):
             device.run(way.script("sleep 300 & sleep 300"), timeout_s=0.3)
         with pytest.raises(DeviceError, match="it is not there"):
-            device.run(("no-such-program",), timeout_s=20)
-    way.nothing_is_left(within_s=2)
+            device.run(("no-such-program",), timeout_s=ENOUGH_S)
+    way.nothing_is_left(SOON_S)

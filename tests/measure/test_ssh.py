@@ -123,12 +123,12 @@ def test_a_key_with_a_passphrase_is_for_the_agent(sshd, tmp_path, monkeypatch):
         (files / "id_ed25519").write_bytes((tmp_path / "key").read_bytes())
         (files / "id_ed25519").chmod(0o600)
         change = ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(files / "id_ed25519")]
-        subprocess.run(change, check=True, timeout=20, capture_output=True)
+        subprocess.run(change, check=True, timeout=120, capture_output=True)
         fails(sshd.address, "it lets no key of yours in .* ssh-add")
         place = str(tmp_path / "agent")
         agent = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
         monkeypatch.setenv("SSH_AUTH_SOCK", place)
-        while subprocess.run(["ssh-add", "-q", str(tmp_path / "key")], check=False, timeout=20).returncode:
+        while subprocess.run(["ssh-add", "-q", str(tmp_path / "key")], check=False, timeout=120).returncode:
             assert agent.poll() is None
         works(sshd.address)
     finally:
