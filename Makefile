@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: env demo demo-mcu test lint clean
+.PHONY: env demo demo-mcu demo-arm test lint clean
 
 env: $(INSTALLED)
 
@@ -20,6 +20,11 @@ demo-mcu: env
 	rm -rf runs/demo-mcu
 	$(BIN)/edgegrow grow --data digits --net dscnn --target nucleo-l4r5zi \
 		--budget latency=2ms,ram=4kB,flash=40kB --seed 0 --out runs/demo-mcu
+
+demo-arm: env
+	rm -rf runs/demo-arm
+	$(BIN)/edgegrow grow --data digits --net dscnn --target raspberry-pi-4 \
+		--budget macs=60k --seed 0 --out runs/demo-arm
 
 test: env
 	$(BIN)/pytest -n 2

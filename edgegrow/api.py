@@ -15,6 +15,7 @@ from edgegrow.family import Family
 from edgegrow.goal import GoalSearch
 from edgegrow.ladder import RUNGS, LadderGrowth
 from edgegrow.listener import Listener, Silent
+from edgegrow.measuring import prepare_target
 from edgegrow.result import Run, open_run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
@@ -81,6 +82,7 @@ def grow_ladder(config: RunConfig, out: Path | None = None, listener: Listener |
 
 
 def _new_run(config: RunConfig, setting: Setting, out: Path | None) -> RunFolder:
+    prepare_target(setting.target, setting.listener)
     config = config.model_copy(update={"train": setting.train_config})
     out = out or new_folder(config)
     folder = RunFolder.create(out, config, versions())
@@ -121,6 +123,7 @@ def resume(path: Path, listener: Listener | None = None) -> Run:
     with folder.kept():
         setting = Setting(config, listener or Silent())
         setting.check_data(folder)
+        prepare_target(setting.target, setting.listener)
         return _complete(setting, folder)
 
 
@@ -142,6 +145,7 @@ def resume_ladder(path: Path, listener: Listener | None = None) -> Family:
     with folder.kept():
         setting = Setting(list(config.rungs().values())[-1], listener or Silent())
         setting.check_data(folder)
+        prepare_target(setting.target, setting.listener)
         return LadderGrowth(config, setting).complete(folder)
 
 

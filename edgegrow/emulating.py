@@ -6,8 +6,38 @@ from pathlib import Path
 
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener
+from edgegrow.measure.arm.cores import find_core
+from edgegrow.measure.arm.qemu import IMAGE, QemuDevice, open_container, open_emulator
 from edgegrow.measure.protocol import Profile
 from edgegrow.targets import Target
+
+
+def open_emulated(target: Target, listener: Listener, contained: bool = False) -> QemuDevice:
+    """Open the emulated core of a target; this machine's emulator is prepared where it is not.
+
+    Parameters
+    ----------
+    target : Target
+    listener : Listener
+    contained : bool
+        Whether to take the emulator of a container, of the image that the target's file names or
+        ``edgegrow-cortex-a``, instead of this machine's.
+
+    Raises
+    ------
+    InputError
+        If the target's core cannot be emulated, or the emulator cannot be prepared.
+    DeviceError
+        If the emulator does not start.
+    """
+    if target.soc.core is None:
+        raise InputError(f"target {target.name}: it has no soc.core that could be emulated: use --via local")
+    try:
+        core = find_core(target.soc.core)
+    except InputError as error:
+        raise InputError(f"target {target.name}: {error}") from error
+    image = target.emulator.image if target.emulator is not None else None
+    return open_container(core, image or IMAGE) if contained else open_emulator(core, listener.say)
 
 
 def count_artifact(
@@ -28,31 +58,20 @@ def count_artifact(
     target : Target
     listener : Listener
     contained : bool
-        Whether to take the emulator of a container, of the image that the target's file names or
-        ``edgegrow-cortex-a``, instead of this machine's.
+        As `open_emulated` takes it.
     threads, iterations : int or None
         As `edgegrow.measure.arm.counting.count_on` takes them; by default the target's threads.
 
     Raises
     ------
     InputError
-        If the target's core cannot be emulated, the emulator cannot be prepared, or the artifact not run.
+        If the emulator cannot be opened, or the artifact not run.
     DeviceError
         If the emulator fails.
     """
-    from edgegrow.measure.arm.cores import find_core
     from edgegrow.measure.arm.counting import INFERENCES, count_on
-    from edgegrow.measure.arm.qemu import IMAGE, open_container, open_emulator
 
-    if target.soc.core is None:
-        raise InputError(f"target {target.name}: it has no soc.core that could be emulated: use --via local")
-    try:
-        core = find_core(target.soc.core)
-    except InputError as error:
-        raise InputError(f"target {target.name}: {error}") from error
-    image = target.emulator.image if target.emulator is not None else None
-    device = open_container(core, image or IMAGE) if contained else open_emulator(core, listener.say)
-    with device:
+    with open_emulated(target, listener, contained) as device:
         return count_on(
             device,
             path,

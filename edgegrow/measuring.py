@@ -125,6 +125,23 @@ def choose_way(found: Target, via: str | None = None) -> tuple[str, str]:
     return way, address
 
 
+def prepare_target(target: Target, listener: Listener) -> None:
+    """Prepare what measuring a target takes by default, where that is an emulated core of ARM Linux.
+
+    It takes half a minute the first time. What else is missing is told when it is measured.
+
+    Raises
+    ------
+    InputError
+        If it cannot be prepared: a program or an image is missing.
+    """
+    way, _ = choose_way(target)
+    if WAYS[target.kind] is _DEVICE_WAYS and way in _CONTAINED:
+        from edgegrow.emulating import open_emulated
+
+        open_emulated(target, listener, _CONTAINED[way]).close()
+
+
 def _split(via: str) -> tuple[str, str]:
     """Split ``ssh://pi@host:22``, ``adb:SERIAL``, ``serial:PORT`` or ``local`` into way and address."""
     way, _, address = via.partition(":")
@@ -205,18 +222,22 @@ def _on_device(way: str) -> Way:
     return measure
 
 
-def _counted(contained: bool) -> Way:
+_CONTAINED = {"emulator": False, "container": True}
+"""Ways to an emulated core of a Linux or Android target, and whether it is in a container."""
+
+
+def _counted(way: str) -> Way:
     """Count on an emulated core, on this machine or in a container."""
 
     def measure(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
         from edgegrow.emulating import count_artifact
 
-        options.allow("container" if contained else "emulator", "threads", "iterations")
+        options.allow(way, "threads", "iterations")
         return count_artifact(
             path,
             target,
             listener,
-            contained=contained,
+            contained=_CONTAINED[way],
             threads=options.threads,
             iterations=options.iterations,
         )
@@ -363,8 +384,7 @@ _ADDRESSED = {"serial": "serial:PORT", "ssh": "ssh://USER@HOST[:PORT]", "adb": "
 
 _DEVICE_WAYS: dict[str, Way] = {
     **{way: _on_device(way) for way in DEVICES},
-    "emulator": _counted(contained=False),
-    "container": _counted(contained=True),
+    **{way: _counted(way) for way in _CONTAINED},
 }
 
 WAYS: dict[str, dict[str, Way]] = {

@@ -1,10 +1,17 @@
-"""Growing for a Linux board by counts, its artifacts measured on it: this machine stands for one."""
+"""Growing for a Linux board by MACs, its artifacts measured on it: this machine stands for one, or QEMU."""
+
+import re
+import shutil
 
 import pytest
 
 from edgegrow import api
 from edgegrow.config import resolve_config
+from edgegrow.errors import InputError
+from edgegrow.measure.arm.sysroot import find_sysroot
 from edgegrow.measure.protocol import Profile
+
+from .conftest import QUICK
 
 BOARD = """
 name = "board"
@@ -43,3 +50,29 @@ def test_the_artifact_is_measured_on_the_board(run):
 def test_no_artifact_is_written_that_the_board_cannot_run(run):
     assert (run.folder.path / "model.tflite").is_file()
     assert not (run.folder.path / "model.onnx").exists()
+
+
+def test_what_counting_takes_is_missed_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    values = {"data.name": "digits", "net.name": "mlp", "target": "raspberry-pi-4", "budget": {"macs": 2e3}}
+    with pytest.raises(InputError, match=r"must be installed first, as root: apt-get install"):
+        api.grow(resolve_config(values=values), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(
+    find_sysroot("aarch64") is None or shutil.which("qemu-aarch64") is None,
+    reason="the emulator is not prepared: edgegrow doctor --fix emulator",
+)
+def test_a_growth_for_a_board_that_is_not_there_ends_with_counts_of_both_runtimes(tmp_path, run_cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    out = tmp_path / "run"
+    code, shown, said = run_cli("grow", *QUICK, "--data", "digits", "--target", "raspberry-pi-4", "--out", out)
+    assert code == 0, said
+    for name, runtime in (("profile.json", "litert"), ("profile-onnx.json", "onnxruntime")):
+        instructions = Profile.read(out / name).find("instructions")
+        assert (instructions.evidence, instructions.identity.runtime) == ("emulated", runtime)
+    assert re.search(r"instructions +│ +[\d,]+ .*│ +[\d,]+ .*│ emulated │", shown), shown
+    assert "artifacts on raspberry-pi-4" in shown
+    assert "instructions:load" not in shown, "kinds are in the profile"

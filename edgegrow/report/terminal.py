@@ -28,6 +28,7 @@ _NAMES = {
     "load": "load time",
     "peak_memory": "memory of the process",
     "output_deviation": "outputs, off by",
+    "mac_lanes": "MACs, padding included",
     "tflm_arena": "TFLM's arena, 32 bits",
     "processor_operators": "operators left to the processor",
 }
@@ -123,20 +124,25 @@ def network_table(profile: Profile) -> RenderableType:
 
 
 def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
-    """Set a run's artifacts side by side: what was measured of each."""
+    """Set a run's artifacts side by side: what was measured, or counted in an emulator, of each as a whole."""
     first = next(iter(profiles.values()))
     files = (Path(profile.artifact.path).name for profile in profiles.values())
-    table = new_table(f"artifacts, measured on {first.target.name}", "<figure", *files)
-    keys = dict.fromkeys(
-        (m.metric, m.aggregation) for p in profiles.values() for m in p.measurements if not _of_network(m)
+    of_artifact = [m for p in profiles.values() for m in p.measurements if not _of_network(m)]
+    measured = all(m.evidence == "measured" for m in of_artifact)
+    title = f"artifacts, measured on {first.target.name}" if measured else f"artifacts on {first.target.name}"
+    table = new_table(title, "<figure", *files, *["<evidence"] * (not measured))
+    rows = dict.fromkeys(
+        (m.metric, None if m.aggregation in ("exact", "median") else m.aggregation, m.evidence)
+        for m in of_artifact
+        if ":" not in m.metric
     )
-    for metric, aggregation in keys:
+    for metric, aggregation, evidence in rows:
         found = [p.find(metric, aggregation) for p in profiles.values()]
         cells = [measurement_text(m) if m is not None else "-" for m in found]
-        table.add_row(_NAMES.get(metric, metric), *cells)
+        table.add_row(_NAMES.get(metric, metric), *cells, *[evidence] * (not measured))
     table.add_section()
-    runtimes = [identity_text(m.identity) if (m := p.find("latency")) else "" for p in profiles.values()]
-    table.add_row("runtime", *runtimes)
+    ran = [p.find("latency") or p.find("instructions") for p in profiles.values()]
+    table.add_row("runtime", *(identity_text(m.identity) if m is not None else "" for m in ran))
     footer = [f"{missing.metric}: unavailable, {missing.reason}" for missing in first.unavailable]
     cpus = {m.identity.cpu for m in first.measurements if m.identity.cpu}
     return Group(table, *(Text(line) for line in [*footer, f"processor: {', '.join(sorted(cpus))}"]))
