@@ -1,4 +1,7 @@
-"""docs/ci.md as it would run: its YAML against the services' schemas, its shell lines with an emulator."""
+"""docs/ci.md as it would run: its YAML against the services' schemas, its shell lines with emulators.
+
+They run in the image of docker/ci.Dockerfile too, where there is one.
+"""
 
 import importlib.util
 import os
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgegrow.deploy.tflite import write_tflite
+from edgegrow.measure.arm.sysroot import find_sysroot
 
 from .deploy.c_packages import Layers
 
@@ -20,11 +24,6 @@ pytest.importorskip("check_jsonschema", reason="pip install edgegrow[dev]")
 PAGE = (Path(__file__).parents[1] / "docs" / "ci.md").read_text(encoding="utf-8")
 GITHUB, GITLAB = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
-needs_emulator = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("ziglang", "unicorn", "capstone"))),
-    reason="no emulator of microcontrollers: pip install edgegrow[mcu]",
-)
-
 DOCKER = """#!/usr/bin/env bash
 # Stands in for `docker run OPTIONS --entrypoint COMMAND IMAGE ARGUMENTS` where there is neither.
 set -eu
@@ -32,7 +31,7 @@ set -eu
 while [ "$1" != --entrypoint ]; do shift; done
 command=$2 image=$3
 shift 3
-[ "$image" = stub/edgegrow-ci:0 ]
+[ "$image" = edgegrow-ci ]
 exec "$command" "$@"
 """
 
@@ -88,64 +87,115 @@ def test_gitlab_writes_the_cache_on_the_default_branch_alone():
     assert job["artifacts"]["reports"]["junit"] in " ".join(job["script"])
 
 
-@pytest.fixture
-def shell(tmp_path):
-    """Run lines as a CI service does: each must succeed, in the checkout, with docker and edgegrow there."""
-    commands, checkout = tmp_path / "bin", tmp_path / "checkout"
-    commands.mkdir()
-    checkout.mkdir()
-    (commands / "docker").write_text(DOCKER)
-    (commands / "edgegrow").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edgegrow "$@"\n')
-    for file in commands.iterdir():
-        file.chmod(0o755)
+needs_microcontroller = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("ziglang", "unicorn", "capstone"))),
+    reason="no emulator of microcontrollers: pip install edgegrow[mcu]",
+)
+needs_arm = pytest.mark.skipif(
+    find_sysroot("aarch64") is None or shutil.which("qemu-aarch64") is None,
+    reason="no emulator of ARM Linux: edgegrow doctor --fix emulator",
+)
 
-    def run(script, **variables):
-        environment = {
+
+def there_is_an_image():
+    asked = ["docker", "image", "inspect", "edgegrow-ci"]
+    return shutil.which("docker") and subprocess.run(asked, capture_output=True).returncode == 0
+
+
+class Service:
+    """Runs lines as a CI service does: each must succeed, in the checkout.
+
+    Either in the image, or with this machine's edgegrow where the lines take the image's.
+    """
+
+    def __init__(self, folder, target, in_image):
+        self.checkout, self.target, self.in_image = folder / "checkout", target, in_image
+        self.checkout.mkdir()
+        self.checkout.chmod(0o777)
+        commands = folder / "bin"
+        commands.mkdir()
+        programs = {"edgegrow": f'#!/bin/sh\nexec "{sys.executable}" -m edgegrow "$@"\n', "docker": DOCKER}
+        if in_image:
+            programs = {"id": "#!/bin/sh\necho 65534\n"}  # a service is not root
+        for name, program in programs.items():
+            (commands / name).write_text(program)
+            (commands / name).chmod(0o755)
+        self._environment = {
             **os.environ,
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(__file__).parents[1]),
-            "IMAGE": "stub/edgegrow-ci:0",
-            "TARGET": "nucleo-l4r5zi",  # needs nothing but pip
-            "GITHUB_STEP_SUMMARY": str(checkout / "summary.md"),
-            **variables,
+            "IMAGE": "edgegrow-ci",
+            "TARGET": target,
+            "GITHUB_STEP_SUMMARY": str(self.checkout / "summary.md"),
         }
-        shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+
+    def github(self, step, **variables):
+        """Run a step on the machine of the service."""
+        steps = parsed(GITHUB)["jobs"]["gate"]["steps"]
+        (script,) = [found["run"] for found in steps if found.get("name") == step]
+        return self._run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], variables)
+
+    def gitlab(self, **variables):
+        """Run the job in the image."""
+        command = ["bash", "-eo", "pipefail", "-c", "\n".join(parsed(GITLAB)["edgegrow"]["script"])]
+        if self.in_image:
+            named = [f"--env={name}={value}" for name, value in {"TARGET": self.target, **variables}.items()]
+            place = [f"--volume={self.checkout}:/builds/project", "--workdir=/builds/project"]
+            isolated = ["docker", "run", "--rm", "--network=none", "--entrypoint="]
+            command = [*isolated, *place, *named, "edgegrow-ci", *command]
+        return self._run(command, variables)
+
+    def _run(self, command, variables):
+        environment = {**self._environment, **variables}
         return subprocess.run(
-            shell, cwd=checkout, env=environment, capture_output=True, text=True, timeout=120
+            command, cwd=self.checkout, env=environment, capture_output=True, text=True, timeout=240
         )
 
-    return checkout, run
+
+@pytest.fixture(
+    params=[
+        pytest.param(("nucleo-l4r5zi", False), id="microcontroller", marks=needs_microcontroller),
+        pytest.param(("raspberry-pi-4", False), id="arm", marks=needs_arm),
+        pytest.param(("raspberry-pi-4", True), id="arm in the image", marks=pytest.mark.engine),
+    ]
+)
+def service(request, tmp_path):
+    target, in_image = request.param
+    if in_image and not there_is_an_image():
+        pytest.skip("no engine that has the image edgegrow-ci: see docker/")
+    return Service(tmp_path, target, in_image)
 
 
-@needs_emulator
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
-def test_the_first_run_makes_the_baseline_and_one_channel_in_48_more_is_caught(shell):
-    checkout, run = shell
+def test_the_first_run_makes_the_baseline_and_one_channel_in_48_more_is_caught(service):
     for name, channels in (("small", 48), ("larger", 49)):
         graph = Layers(8, 8, 3).conv(channels, (3, 3), activation="relu").linear(4).graph()
-        write_tflite(graph, checkout / f"{name} model.tflite")
-    folder = checkout / ".edgegrow"
-    steps = {step["name"]: step["run"] for step in parsed(GITHUB)["jobs"]["gate"]["steps"] if "run" in step}
-    done = run(steps["Measure and gate"], MODEL="small model.tflite")
+        write_tflite(graph, service.checkout / f"{name} model.tflite")
+    folder = service.checkout / ".edgegrow"
+    folder.mkdir()
+    folder.chmod(0o777)
+    done = service.github("Measure and gate", MODEL="small model.tflite")
     assert done.returncode == 0, done.stderr
     assert "none yet" in done.stdout
-    assert run(steps["Summary"]).returncode == 0
-    assert "nothing got worse" in (checkout / "summary.md").read_text()
+    assert service.github("Summary").returncode == 0
+    assert "nothing got worse" in (service.checkout / "summary.md").read_text()
     baseline = (folder / "baseline.json").read_bytes()
 
-    script = "\n".join(parsed(GITLAB)["edgegrow"]["script"])
-    done = run(script, MODEL="small model.tflite", ACCEPT="")
+    done = service.gitlab(MODEL="small model.tflite", ACCEPT="")
     assert done.returncode == 0, done.stderr
     assert (folder / "baseline.json").read_bytes() == baseline, "counts repeat"
 
-    done = run(script, MODEL="larger model.tflite", ACCEPT="")
+    done = service.gitlab(MODEL="larger model.tflite", ACCEPT="")
     assert done.returncode == 1, done.stderr
-    for metric in ("instructions", "cycles", "macs", "latency", "flash"):
+    caught = ("instructions", "flash")
+    if service.target == "nucleo-l4r5zi":
+        caught += ("cycles", "macs", "latency")
+        assert "grew in op_00_conv2d" in done.stdout
+    for metric in caught:
         assert f"{metric} (" in done.stderr
-    assert "grew in op_00_conv2d" in done.stdout
     assert "❌" in (folder / "gate.md").read_text()
     assert "<failure" in (folder / "gate.xml").read_text()
     assert (folder / "baseline.json").read_bytes() == baseline
 
-    run(steps["Forget the baseline"])
+    service.github("Forget the baseline")
     assert not (folder / "baseline.json").exists()

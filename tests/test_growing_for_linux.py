@@ -65,10 +65,14 @@ def test_what_counting_takes_is_missed_before_anything_is_trained(tmp_path, monk
     find_sysroot("aarch64") is None or shutil.which("qemu-aarch64") is None,
     reason="the emulator is not prepared: edgegrow doctor --fix emulator",
 )
-def test_a_growth_for_a_board_that_is_not_there_ends_with_counts_of_both_runtimes(tmp_path, run_cli, monkeypatch):
+def test_a_growth_for_a_board_that_is_not_there_ends_with_counts_of_both_runtimes(
+    tmp_path, run_cli, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "160")
     out = tmp_path / "run"
-    code, shown, said = run_cli("grow", *QUICK, "--data", "digits", "--target", "raspberry-pi-4", "--out", out)
+    code, shown, said = run_cli(
+        "grow", *QUICK, "--data", "digits", "--target", "raspberry-pi-4", "--out", out
+    )
     assert code == 0, said
     for name, runtime in (("profile.json", "litert"), ("profile-onnx.json", "onnxruntime")):
         instructions = Profile.read(out / name).find("instructions")

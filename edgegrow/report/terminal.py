@@ -124,7 +124,7 @@ def network_table(profile: Profile) -> RenderableType:
 
 
 def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
-    """Set a run's artifacts side by side: what was measured, or counted in an emulator, of each as a whole."""
+    """Set a run's artifacts side by side: what was measured or emulated of each as a whole."""
     first = next(iter(profiles.values()))
     files = (Path(profile.artifact.path).name for profile in profiles.values())
     of_artifact = [m for p in profiles.values() for m in p.measurements if not _of_network(m)]

@@ -13,6 +13,8 @@ from edgegrow.errors import InputError
 from edgegrow.measure.container import ENGINES, ContainerDevice
 from edgegrow.measure.device import DeviceError, DeviceTimeout
 
+pytestmark = pytest.mark.engine
+
 IMAGES = ("edgegrow-cortex-a", "debian:bookworm-slim")
 
 
