@@ -17,6 +17,7 @@ from edgegrow.deploy.tflite import write_tflite
 from edgegrow.measure.arm.sysroot import find_sysroot
 
 from .deploy.c_packages import Layers
+from .images import require_image
 
 yaml = pytest.importorskip("ruamel.yaml", reason="pip install edgegrow[dev]")
 pytest.importorskip("check_jsonschema", reason="pip install edgegrow[dev]")
@@ -97,11 +98,6 @@ needs_arm = pytest.mark.skipif(
 )
 
 
-def there_is_an_image():
-    asked = ["docker", "image", "inspect", "edgegrow-ci"]
-    return shutil.which("docker") and subprocess.run(asked, capture_output=True).returncode == 0
-
-
 class Service:
     """Runs lines as a CI service does: each must succeed, in the checkout.
 
@@ -161,8 +157,8 @@ class Service:
 )
 def service(request, tmp_path):
     target, in_image = request.param
-    if in_image and not there_is_an_image():
-        pytest.skip("no engine that has the image edgegrow-ci: see docker/")
+    if in_image:
+        require_image("edgegrow-ci")
     return Service(tmp_path, target, in_image)
 
 

@@ -1,7 +1,8 @@
-"""What holds for the Dockerfiles without an engine."""
+"""What holds for the Dockerfiles without an engine; and the commands in them, where it has their images."""
 
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from edgegrow.deploy.tflite import write_tflite
 from edgegrow.measure.runner_archive import runner_archive
+
+from .deploy.c_packages import Layers
+from .images import require_image
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -59,3 +64,28 @@ def test_images_run_as_nobody(dockerfile):
     last = text[text.rindex("\nFROM ") :]
     assert "\nUSER 65534:65534\n" in last or "FROM ${CORTEX_M}\n" in last
     assert "# syntax=" not in text
+
+
+def documented(image, folder):
+    """The command line at the top of a Dockerfile, with a project's folder."""
+    require_image(image)
+    text = (ROOT / "docker" / f"{image.removeprefix('edgegrow-')}.Dockerfile").read_text()
+    (command,) = re.findall(r"^#     (docker run .*\\\n.*)$", text, re.MULTILINE)
+    return [word.replace("$PWD", str(folder)) for word in shlex.split(command.replace("\\\n#", ""))]
+
+
+@pytest.mark.engine
+def test_documented_commands_measure_and_gate(tmp_path):
+    write_tflite(Layers(8, 8, 3).conv(4, (3, 3)).linear(4).graph(), tmp_path / "model.tflite")
+    tmp_path.chmod(0o755)
+
+    measure = [*documented("edgegrow-cortex-m", tmp_path), "--json"]
+    done = subprocess.run(measure, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    for name in ("baseline.json", "candidate.json"):
+        (tmp_path / name).write_text(done.stdout)
+
+    gate = documented("edgegrow-ci", tmp_path)
+    done = subprocess.run(gate, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "ok" in done.stdout
