@@ -181,6 +181,9 @@ def measure(
     meter: Annotated[
         str | None, typer.Option(help="constant, hwmon[:PATH], rapl, ppk2:PORT, joulescope[:ID] or android.")
     ] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Count each operator too, on an emulated ARM Linux.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--out", help="Also write the profile here.")] = None,
     other: Annotated[
         Path | None, typer.Option("--compare", help="A profile, or a run folder, to show the difference to.")
@@ -199,7 +202,7 @@ def measure(
     from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
-    options = Options(threads, iterations, seconds, compiler, emulator, meter)
+    options = Options(threads, iterations, seconds, compiler, emulator, meter, operators or None)
     before = read_profile(other) if other is not None else None
     interrupted = None
     with listening_to_progress(quiet, verbose) as listener:
@@ -210,7 +213,7 @@ def measure(
     if as_json:
         print_json(profile.model_dump(mode="json", by_alias=True))
     else:
-        emit_table(profile_table(profile, operators=verbose))
+        emit_table(profile_table(profile, operators=verbose or operators))
     if json_file is not None:
         profile.write(json_file)
     if before is not None:

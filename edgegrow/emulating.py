@@ -48,6 +48,7 @@ def count_artifact(
     contained: bool = False,
     threads: int | None = None,
     iterations: int | None = None,
+    operators: bool = False,
 ) -> Profile:
     """Count the instructions of an inference.
 
@@ -61,6 +62,8 @@ def count_artifact(
         As `open_emulated` takes it.
     threads, iterations : int or None
         As `edgegrow.measure.arm.counting.count_on` takes them; by default the target's threads.
+    operators : bool
+        Whether to count each operator too: an emulation for each.
 
     Raises
     ------
@@ -70,11 +73,14 @@ def count_artifact(
         If the emulator fails.
     """
     from edgegrow.measure.arm.counting import INFERENCES, count_on
+    from edgegrow.measure.arm.operators import count_operators
 
-    with open_emulated(target, listener, contained) as device:
+    device = open_emulated(target, listener, contained)
+
+    def count(file: Path) -> Profile:
         return count_on(
             device,
-            path,
+            file,
             target=target.reference,
             scale=target.cycle_scale(),
             threads=target.runtime.threads if threads is None else threads,
@@ -82,3 +88,6 @@ def count_artifact(
             progress=listener.detail,
             warn=listener.warn,
         )
+
+    with device:
+        return count_operators(path, count) if operators else count(path)

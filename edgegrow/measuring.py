@@ -44,6 +44,8 @@ class Options:
         ``unicorn`` or ``qemu``, for a microcontroller.
     meter : str or None
         An energy meter, one of `edgegrow.measure.meters.opening.METERS`.
+    operators : bool or None
+        Whether to count each operator of a ``.tflite`` file too, in an emulator of ARM Linux.
     """
 
     threads: int | None = None
@@ -52,6 +54,7 @@ class Options:
     compiler: str | None = None
     emulator: str | None = None
     meter: str | None = None
+    operators: bool | None = None
 
     def allow(self, way: str, *names: str) -> None:
         """Refuse options that a way of measuring has no use for."""
@@ -232,7 +235,7 @@ def _counted(way: str) -> Way:
     def measure(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
         from edgegrow.emulating import count_artifact
 
-        options.allow(way, "threads", "iterations")
+        options.allow(way, "threads", "iterations", "operators")
         return count_artifact(
             path,
             target,
@@ -240,6 +243,7 @@ def _counted(way: str) -> Way:
             contained=_CONTAINED[way],
             threads=options.threads,
             iterations=options.iterations,
+            operators=bool(options.operators),
         )
 
     return measure
