@@ -1,6 +1,7 @@
 """What holds for the Dockerfiles without an engine; and the commands in them, where it has their images."""
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
@@ -64,6 +65,22 @@ def test_images_run_as_nobody(dockerfile):
     last = text[text.rindex("\nFROM ") :]
     assert "\nUSER 65534:65534\n" in last or "FROM ${CORTEX_M}\n" in last
     assert "# syntax=" not in text
+
+
+def test_a_machine_that_lets_no_engine_run_is_told_so_in_one_line(tmp_path):
+    programs = {"docker": "exit 1", "dockerd": "echo starting; echo not permitted; exit 1"}
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "docker/test-setup.sh", "start", tmp_path / "engine"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    reason = "dockerd does not start: not permitted" if os.getuid() == 0 else "it takes root"
+    assert (done.returncode, done.stderr) == (3, f"no container engine can run here: {reason}\n")
 
 
 def documented(image, folder):

@@ -79,4 +79,5 @@ def test_a_growth_for_a_board_that_is_not_there_ends_with_counts_of_both_runtime
         assert (instructions.evidence, instructions.identity.runtime) == ("emulated", runtime)
     assert re.search(r"instructions +│ +[\d,]+ .*│ +[\d,]+ .*│ emulated │", shown), shown
     assert "artifacts on raspberry-pi-4" in shown
+    assert "test samples, on the machine that edgegrow runs on" in shown
     assert "instructions:load" not in shown, "kinds are in the profile"

@@ -143,7 +143,9 @@ def artifacts_table(profiles: Mapping[str, Profile]) -> RenderableType:
     table.add_section()
     ran = [p.find("latency") or p.find("instructions") for p in profiles.values()]
     table.add_row("runtime", *(identity_text(m.identity) if m is not None else "" for m in ran))
-    footer = [f"{missing.metric}: unavailable, {missing.reason}" for missing in first.unavailable]
+    accuracy = first.find("accuracy")
+    footer = [] if measured or accuracy is None else [f"{_NAMES['accuracy']}: {accuracy.method}"]
+    footer += [f"{missing.metric}: unavailable, {missing.reason}" for missing in first.unavailable]
     cpus = {m.identity.cpu for m in first.measurements if m.identity.cpu}
     return Group(table, *(Text(line) for line in [*footer, f"processor: {', '.join(sorted(cpus))}"]))
 
