@@ -12,6 +12,7 @@ from edgegrow.measure.arm.sysroot import find_sysroot
 from edgegrow.measuring import Options, measure_artifact
 
 from .deploy.c_packages import Layers
+from .profiles import figure, profile
 
 
 def test_a_chain_is_cut_behind_each_operator_and_branches_where_they_meet():
@@ -34,10 +35,10 @@ def test_a_chain_is_cut_behind_each_operator_and_branches_where_they_meet():
 def test_operators_that_are_alike_have_equal_parts_and_all_sum_up(tmp_path):
     path = tmp_path / "model.tflite"
     write_tflite(Layers(8, 8, 3).conv(8, (3, 3)).conv(8, (1, 1)).conv(8, (1, 1)).graph(), path)
-    profile = measure_artifact(path, "raspberry-pi-4", options=Options(iterations=3, operators=True))
-    parts = {m.metric: m.value for m in profile.measurements if m.metric.startswith("instructions:op")}
+    counted = measure_artifact(path, "raspberry-pi-4", options=Options(iterations=3, operators=True))
+    parts = {m.metric: m.value for m in counted.measurements if m.metric.startswith("instructions:op")}
     assert list(parts) == [f"instructions:op_{n:02}_conv2d" for n in range(3)]
-    assert sum(parts.values()) == profile.find("instructions").value
+    assert sum(parts.values()) == counted.find("instructions").value
     first, second, third = parts.values()
     assert 0 < second < first
     assert second == pytest.approx(third, abs=50), "some instructions are the call's"
@@ -46,3 +47,13 @@ def test_operators_that_are_alike_have_equal_parts_and_all_sum_up(tmp_path):
 def test_files_whose_counts_vary_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"--operators takes a \.tflite file"):
         count_operators(tmp_path / "model.onnx", pytest.fail)
+
+
+def test_a_file_that_takes_something_else_as_edgegrow_writes_it_has_no_parts(tmp_path):
+    path = tmp_path / "model.tflite"
+    write_tflite(Layers(8, 8, 3).conv(8, (3, 3)).graph(), path)
+    counts = iter((2000, 1000))
+    counted = count_operators(path, lambda _: profile(figure("instructions", next(counts), "instructions")))
+    assert [m.metric for m in counted.measurements] == ["instructions"]
+    (missing,) = counted.unavailable
+    assert missing.reason == "as edgegrow writes it, it takes 1,000 instructions, not 2,000"

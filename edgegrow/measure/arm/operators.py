@@ -16,7 +16,7 @@ from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.read import read_tflite
 from edgegrow.deploy.tflite import write_tflite
 from edgegrow.errors import InputError
-from edgegrow.measure.protocol import Measurement, Profile
+from edgegrow.measure.protocol import Measurement, Profile, Unavailable
 
 
 def count_operators(path: Path, count: Callable[[Path], Profile]) -> Profile:
@@ -32,12 +32,13 @@ def count_operators(path: Path, count: Callable[[Path], Profile]) -> Profile:
     Returns
     -------
     Profile
-        Of the whole, with ``instructions:op_00_conv2d`` and so on, which sum up to its instructions.
+        Of the whole, with ``instructions:op_00_conv2d`` and so on, which sum up to its instructions; or with
+        the reason why not, where edgegrow would write the file otherwise, with other counts.
 
     Raises
     ------
     InputError
-        If edgegrow cannot read the file, or would write it otherwise: as ``.tflite``, with other counts.
+        If it is no ``.tflite`` file that edgegrow can read.
     """
     if path.suffix.lower() != ".tflite":
         raise InputError(f"artifact {path}: --operators takes a .tflite file: only LiteRT's counts repeat")
@@ -55,10 +56,9 @@ def count_operators(path: Path, count: Callable[[Path], Profile]) -> Profile:
             before = counted.value
     whole = _instructions(profile).value
     if before != whole:
-        raise InputError(
-            f"artifact {path}: its operators cannot be told apart: as edgegrow writes it, it takes "
-            f"{before:,.0f} instructions instead of {whole:,.0f}"
-        )
+        reason = f"as edgegrow writes it, it takes {before:,.0f} instructions, not {whole:,.0f}"
+        missing = Unavailable(metric="instructions of operators", reason=reason)
+        return profile.model_copy(update={"unavailable": (*profile.unavailable, missing)})
     return profile.model_copy(update={"measurements": (*profile.measurements, *parts)})
 
 
