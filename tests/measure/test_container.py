@@ -106,7 +106,9 @@ def test_a_full_disk_is_one_line(device):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_container_outlives_its_process(image, how):
     code = (
-        "import sys; from edgegrow.measure.container import ContainerDevice\n"
+        "import signal, sys; from edgegrow.measure.container import ContainerDevice\n"
+        # Who starts tests in the background may have it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with ContainerDevice(sys.argv[1]) as device:\n"
         "    device.run(['true'], timeout_s=60); print('runs', flush=True)\n"
         "    device.run(['sleep', '600'], timeout_s=600)\n"
