@@ -22,9 +22,9 @@ are zero**, which keeps the function whatever lies between.
   with the gain that its true gradient promises.
 
 Nothing is offered where all patches are alike, as behind a ReLU that never opens: no filter tells them apart.
-It is undefined, and nothing is offered either, where a new channel is no product of one filter and outgoing weights:
-in groups that pass a depthwise layer (the product of two filters), that several producers make (a residual
-sum; which of them should make it?), or that meet operations which do not act on every channel alike.
+It is undefined, and nothing is offered either, where a new channel is no product of one filter and outgoing
+weights: in groups that pass a depthwise layer (the product of two filters), that several producers make (a
+residual sum; which of them should make it?), or that meet operations which do not act on every channel alike.
 """
 
 from __future__ import annotations
