@@ -191,6 +191,7 @@ def measure(
     ] = False,
 ) -> None:
     """Measure an artifact on a target."""
+    from edgegrow.files import check_writable
     from edgegrow.gate import read_profile
     from edgegrow.measure.regression import compare
     from edgegrow.measure.serial import SerialInterrupted
@@ -198,6 +199,7 @@ def measure(
     from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
+    check_writable(json_file)
     options = Options(threads, iterations, seconds, compiler, emulator, meter, operators or None)
     before = read_profile(other) if other is not None else None
     interrupted = None
