@@ -133,8 +133,8 @@ def _requirements() -> Iterator[_Requirement]:
     named: dict[str, _Requirement] = {}
     for one in sorted(found, key=lambda r: (r.extra != "core", r.extra)):
         if (other := named.get(one.name)) is not None:
-            extra = "core" if other.extra == "core" else f"{other.extra},{one.extra}"
-            one = _Requirement(one.name, max(one.lowest, other.lowest), extra, other.marker)
+            extras = "core" if other.extra == "core" else f"{other.extra},{one.extra}"
+            one = _Requirement(one.name, max(one.lowest, other.lowest), extras, other.marker)
         named[one.name] = one
     yield from sorted(named.values(), key=lambda r: (r.extra != "core", r.extra, r.name))
 
