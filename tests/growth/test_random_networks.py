@@ -113,7 +113,7 @@ def deployable(network):
 
 
 @settings(
-    max_examples=12,
+    max_examples=20,
     deadline=None,
     derandomize=True,  # how much smaller a file may be was seen, not proved
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
