@@ -16,7 +16,6 @@ from typer.exceptions import TyperException
 from edgegrow.commands import profiles, targets
 from edgegrow.commands.gate import gate
 from edgegrow.commands.shared import (
-    INTERRUPTED,
     JsonOption,
     QuietOption,
     TargetOption,
@@ -25,6 +24,7 @@ from edgegrow.commands.shared import (
     print_json,
 )
 from edgegrow.errors import EdgegrowError, InputError
+from edgegrow.interrupts import INTERRUPTED, Interrupted, one_line
 from edgegrow.output import emit, emit_table
 
 if TYPE_CHECKING:
@@ -113,21 +113,17 @@ def grow(
     folder = resume or out or api.new_folder(resolved)
     several = api.is_ladder(resume) if resume else resolved.ladder is not None
     run: Run | Family
-    try:
-        with listening_to_progress(quiet, verbose) as listener:
-            if several:
-                run = (
-                    api.resume_ladder(folder, listener)
-                    if resume
-                    else api.grow_ladder(resolved, folder, listener)
-                )
-            else:
-                run = api.resume(folder, listener) if resume else api.grow(resolved, folder, listener)
-    except KeyboardInterrupt:
+
+    def said() -> str:
         kept = (folder / "config.toml").exists()
         note = f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
-        typer.echo(f"interrupted{note}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        return f"interrupted{note}"
+
+    with one_line(said), listening_to_progress(quiet, verbose) as listener:
+        if resume:
+            run = (api.resume_ladder if several else api.resume)(folder, listener)
+        else:
+            run = (api.grow_ladder if several else api.grow)(resolved, folder, listener)
     _show(run, as_json)
     run.check()
 
@@ -195,6 +191,7 @@ def measure(
     ] = False,
 ) -> None:
     """Measure an artifact on a target."""
+    from edgegrow.files import check_writable
     from edgegrow.gate import read_profile
     from edgegrow.measure.regression import compare
     from edgegrow.measure.serial import SerialInterrupted
@@ -202,6 +199,7 @@ def measure(
     from edgegrow.report.comparison import comparison_table
     from edgegrow.report.terminal import profile_table
 
+    check_writable(json_file)
     options = Options(threads, iterations, seconds, compiler, emulator, meter, operators or None)
     before = read_profile(other) if other is not None else None
     interrupted = None
@@ -263,7 +261,13 @@ def doctor(
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        code = app(standalone_mode=False)
+        with one_line():
+            code = app(standalone_mode=False)
+            if code == INTERRUPTED:  # typer makes this of Ctrl-C
+                raise KeyboardInterrupt
+    except Interrupted as error:
+        typer.echo(error, err=True)
+        code = error.exit_code
     except EdgegrowError as error:
         typer.echo(f"error: {error}", err=True)
         code = error.exit_code
@@ -271,9 +275,6 @@ def main() -> None:
         if error.format_message():  # none where the help was shown for want of a command
             typer.echo(f"error: {error.format_message()}", err=True)
         code = 2
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        code = INTERRUPTED
     sys.exit(code or 0)
 
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from edgegrow.budget import Budget, Frozen, Goal, Ladder
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.units import quantity_name
 
 Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "trim", "widen"]
@@ -256,7 +257,7 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_regular(file).decode())
     except OSError as error:
         raise InputError(f"configuration {file}: cannot read it: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -129,7 +129,14 @@ def _requirements() -> Iterator[_Requirement]:
         if group in _SEPARATE and at_least is None:  # a pin such as numpy<2, for that environment only
             continue
         found.append(_Requirement(match[1], _numbers(at_least[1] if at_least else "0"), group, marker))
-    yield from sorted(found, key=lambda r: (r.extra != "core", r.extra, r.name))
+    # A package that several extras name is one thing to look for.
+    named: dict[str, _Requirement] = {}
+    for one in sorted(found, key=lambda r: (r.extra != "core", r.extra)):
+        if (other := named.get(one.name)) is not None:
+            extras = "core" if other.extra == "core" else f"{other.extra},{one.extra}"
+            one = _Requirement(one.name, max(one.lowest, other.lowest), extras, other.marker)
+        named[one.name] = one
+    yield from sorted(named.values(), key=lambda r: (r.extra != "core", r.extra, r.name))
 
 
 def _numbers(version: str) -> tuple[int, ...]:

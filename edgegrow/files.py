@@ -1,12 +1,14 @@
-"""Writing files so that a reader never sees half of one; their sizes; and where caches are."""
+"""Writing files so that a reader never sees half of one; reading foreign ones; where caches are."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from edgegrow.errors import InputError
 
@@ -34,6 +36,52 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(*places: Path | None) -> None:
+    """Refuse places where `write_atomic` would fail, before anything is done that takes long.
+
+    Raises
+    ------
+    InputError
+        If the folder of one is not there or cannot be written, or it is a folder itself.
+    """
+    for path in places:
+        if path is None:
+            continue
+        try:
+            number = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
+        except OSError as error:  # a name that no path can have
+            number = error.errno or errno.EINVAL
+        if not number and not os.access(path.parent, os.W_OK):
+            number = errno.EACCES
+        if number:
+            raise InputError(f"{path}: cannot write it: {os.strerror(number)}: choose another folder")
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a file from outside for reading: a pipe, which might never end or begin, is refused.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file; its ``strerror`` says so.
+    """
+    # Without O_NONBLOCK opening a pipe waits for who writes it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        number, said = (errno.EISDIR, None) if stat.S_ISDIR(mode) else (errno.EINVAL, "it is no regular file")
+        raise OSError(number, said or os.strerror(number), str(path))
+    return file
+
+
+def read_regular(path: str | Path, most_bytes: int = -1) -> bytes:
+    """Read a file from outside, up to a size; see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(most_bytes)
 
 
 @contextmanager

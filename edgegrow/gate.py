@@ -53,7 +53,8 @@ def gate(baseline: Profile | None, candidate: Profile, limits: Limits) -> Compar
     Raises
     ------
     InputError
-        If target, format, unit or identity differ: it names every field with both values.
+        If target, format, unit or identity differ: it names every field with both values; or if no figure of
+        the baseline has a limit, so that nothing would be judged.
     """
     comparison = compare(baseline, candidate, limits)
     if comparison.differences:
@@ -63,6 +64,11 @@ def gate(baseline: Profile | None, candidate: Profile, limits: Limits) -> Compar
         raise InputError(
             f"gate: baseline and candidate are not of the same identity: {named}: measure both alike, or "
             "leave a metric out with --max-regression METRIC=off"
+        )
+    if baseline is not None and all(row.limit is None for row in comparison.rows):
+        raise InputError(
+            f"gate: nothing was compared: none of the baseline's {len(baseline.measurements)} figures has a "
+            "limit: take a baseline with counts, sizes or accuracies, or give one: --max-regression METRIC=1%"
         )
     return comparison
 

@@ -19,6 +19,7 @@ class Journal:
 
     def __init__(self, folder: RunFolder, listener: Listener) -> None:
         self.folder, self.listener = folder, listener
+        self._warned: set[str] = set()
         self._latest = ("", "")  # stage of the last epoch, and its validation accuracy in words
 
     def record(self, event: str, values: Mapping[str, Any]) -> None:
@@ -101,5 +102,7 @@ class Journal:
         self.listener.step(stage, step, steps, f"loss {loss:.4f}{accuracy if of == stage else ''}")
 
     def warn(self, line: str) -> None:
-        """Show a doubt."""
-        self.listener.warn(line)
+        """Show a doubt, once: growth steps may come to the same one."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self.listener.warn(line)

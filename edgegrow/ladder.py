@@ -135,6 +135,12 @@ class LadderGrowth:
             with folder.inner(place, self.rungs[name], versions()) as rung:
                 rung.save_checkpoint(replace(progress, grown=True), grower.trace, grower.optimizer)
         journal = Journal(folder, self.setting.listener)
+        smaller = list(folder.history("rung"))[-1:]
+        if smaller and smaller[0]["widths"] == grower.trace.widths() and smaller[0]["macs"] == grower.macs:
+            journal.warn(
+                f"rung {name}: its network is the size of {smaller[0]['name']}'s, as no larger one fits: "
+                "leave one of them out"
+            )
         journal.record(
             "rung",
             {

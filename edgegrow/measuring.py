@@ -14,6 +14,7 @@ import numpy as np
 from edgegrow import __version__
 from edgegrow.devices import DEVICES
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.device import Device
 from edgegrow.measure.mcu.board import Board
@@ -290,7 +291,7 @@ def _emulate_tflite(path: Path, board: Board, target: Target, listener: Listener
     from edgegrow.working_memory import memory_figures
 
     graph = read_tflite(path)
-    artifact = Artifact.of(path, path.read_bytes())
+    artifact = Artifact.of(path, read_regular(path))
     inputs = _random((EMULATED_INPUTS, *graph.input.shape[1:]))
     listener.detail(f"emulating {path} as C on a {board.core.cpu}")
     with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
@@ -338,7 +339,7 @@ def _over_serial(path: Path, target: Target, port: str, options: Options, listen
         expected = emulate_on(target.board(), path, inputs).emulation.outputs
     else:
         graph = read_tflite(path)
-        artifact = Artifact.of(path, path.read_bytes())
+        artifact = Artifact.of(path, read_regular(path))
         with tempfile.TemporaryDirectory(prefix="edgegrow-") as folder:
             write_c(graph, Path(folder))
             model_id = package_model_id(folder)

@@ -20,7 +20,7 @@ from torch import nn
 
 from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
-from edgegrow.files import locked, write_atomic
+from edgegrow.files import locked, read_regular, write_atomic
 from edgegrow.growth.architecture import Architecture
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.progress import Others, Progress
@@ -271,7 +271,7 @@ class RunFolder:
         """
         if not self.history_file.exists():
             return
-        lines = self.history_file.read_bytes().splitlines(keepends=True)
+        lines = read_regular(self.history_file).splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
@@ -333,13 +333,13 @@ class RunFolder:
         file = files[-1]
         remedy = f"delete {file.name} and {file.stem}.safetensors to go on from the one before"
         try:
-            description = json.loads(file.read_text(encoding="utf-8"))
+            description = json.loads(read_regular(file))
             if description.pop("own_sha256") != _digest(description):
                 raise ValueError("checksum")
             if description["schema"] != _SCHEMA:
                 remedy = "another version of edgegrow made it: go on with that, or grow anew"
                 raise ValueError("schema")
-            content = file.with_suffix(".safetensors").read_bytes()
+            content = read_regular(file.with_suffix(".safetensors"))
             if hashlib.sha256(content).hexdigest() != description["sha256"]:
                 raise ValueError("checksum")
             return Checkpoint(

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.measure.arm.scale import CycleScale
 from edgegrow.measure.mcu.board import Board
 from edgegrow.measure.mcu.cores import find_core
@@ -328,7 +329,7 @@ def load_target(name_or_path: str | Path) -> Target:
     if path.exists() and not path.is_file():
         raise InputError(f"target {path}: it is no file: give a name, or a file NAME.toml")
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise InputError(f"target {path}: cannot read it: {error.strerror}") from error
     try:

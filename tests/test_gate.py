@@ -239,3 +239,14 @@ def test_twenty_measurements_of_one_artifact_raise_no_alarm(run_cli, tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path / "model.tflite", tmp_path], check=True, timeout=120)
     for i in range(1, 21):
         assert run_cli("gate", tmp_path / "0.json", tmp_path / f"{i}.json", "-q") == (0, "", "")
+
+
+def test_where_no_figure_has_a_limit_nothing_was_compared(files, run_cli):
+    baseline, candidate = files()
+    empty = BASE.model_copy(update={"measurements": ()})
+    empty.write(baseline)
+    assert "nothing was compared" in refused(run_cli, "gate", baseline, candidate)
+    empty.write(candidate)
+    assert "nothing was compared" in refused(run_cli, "gate", baseline, candidate, "--update")
+    baseline.unlink()
+    assert run_cli("gate", baseline, candidate, "--update")[0] == 0

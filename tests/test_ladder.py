@@ -202,3 +202,16 @@ def test_an_interrupt_says_how_to_go_on(run_cli, tmp_path, monkeypatch):
     code, _, err = run_cli("grow", "--net", "mlp", "--ladder", "macs=2k,4k", "--out", out, "-q")
     assert code == 130
     assert f"--resume {out}" in err.splitlines()[-1]
+
+
+def test_rungs_of_one_size_are_warned_about(tmp_path):
+    class Heard(Silent):
+        warnings = ()
+
+        def warn(self, line):
+            self.warnings = (*self.warnings, line)
+
+    heard = Heard()
+    api.grow_ladder(config("macs=1500,1501", **{"train.epochs": 1.0}), tmp_path / "run", heard)
+    (said,) = [line for line in heard.warnings if "the size of" in line]
+    assert said.startswith("rung macs-1501: ")

@@ -32,12 +32,13 @@ def gate(
 ) -> None:
     """Compare a profile with a baseline: exit 1 where it got worse, 2 where they cannot be compared."""
     from edgegrow import gate as gates
-    from edgegrow.files import write_atomic
+    from edgegrow.files import check_writable, write_atomic
     from edgegrow.measure.limits import Limits
     from edgegrow.report.comparison import comparison_json, comparison_table
     from edgegrow.report.junit import comparison_junit
     from edgegrow.report.markdown import comparison_markdown
 
+    check_writable(markdown, junit, baseline if update else None)
     limits = Limits.parse(max_regression) if max_regression is not None else Limits()
     known = gates.read_baseline(baseline, update)
     judged = gates.read_profile(candidate)

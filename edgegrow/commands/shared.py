@@ -15,9 +15,6 @@ from edgegrow.output import emit
 if TYPE_CHECKING:
     from edgegrow.listener import Listener
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Also show every epoch.")]

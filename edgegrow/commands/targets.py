@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from edgegrow.commands.shared import (
-    INTERRUPTED,
     JsonOption,
     QuietOption,
     VerboseOption,
     listening_to_progress,
     print_json,
 )
+from edgegrow.interrupts import one_line
 from edgegrow.output import emit, emit_table
 
 app = typer.Typer(help="The devices that a budget can be stated for.", no_args_is_help=True)
@@ -82,12 +82,11 @@ def calibrate(
     """Measure, or emulate, what the layers of a network take on a target over their widths."""
     from edgegrow.pricing import calibrate
 
-    try:
-        with listening_to_progress(quiet, verbose) as listener:
-            calibration, place = calibrate(name, net, data, data_dir, out, listener)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: what has been measured is kept: give the command again to go on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    def said() -> str:
+        return "interrupted: what has been measured is kept: give the command again to go on"
+
+    with one_line(said), listening_to_progress(quiet, verbose) as listener:
+        calibration, place = calibrate(name, net, data, data_dir, out, listener)
     if as_json:
         print_json({"file": str(place), **calibration.summary()})
     else:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from edgegrow.errors import InputError
-from edgegrow.files import write_atomic
+from edgegrow.files import read_regular, write_atomic
 from edgegrow.measure.protocol import Identity, Sha256, Word, explain
 
 SCHEMA = 1
@@ -250,9 +250,10 @@ def read_trials(path: Path) -> BoardCalibration:
 def _read(path: Path, kind: type[_Kind]) -> _Kind:
     hint = "remove the file, and calibrate again"
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        content = read_regular(path, LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
             raise InputError(f"calibration {path}: it is larger than {LARGEST_BYTES:,} bytes: {hint}")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode()
         raw = json.loads(text)
     except OSError as error:
         raise InputError(f"calibration {path}: cannot read it: {error.strerror}") from error

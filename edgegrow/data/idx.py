@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgegrow.data.checks import check_size
 from edgegrow.errors import InputError
+from edgegrow.files import open_regular
 
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMENSIONS = 4
@@ -47,7 +48,7 @@ def read_idx(path: Path, sha256: str | None = None, where: str | None = None) ->
     """
     where = where or str(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             zipped = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             if not zipped:

@@ -34,6 +34,7 @@ from edgegrow.data.checks import as_texts, check_size
 from edgegrow.data.dataset import Dataset
 from edgegrow.data.splits import assemble
 from edgegrow.errors import InputError, reason
+from edgegrow.files import open_regular
 
 KEYS = ("x", "y", "x_test", "y_test", "split", "class_names", "layout")
 
@@ -79,7 +80,7 @@ def load_npz(name: str, path: Path) -> Dataset:
 
 def _read(path: Path, where: str) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
             _check_keys(entries, where)
             return {key: _read_array(archive, entry, f"{where}: {key}") for key, entry in entries.items()}

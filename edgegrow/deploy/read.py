@@ -16,6 +16,7 @@ from edgegrow.deploy.read_operators import READERS, Call
 from edgegrow.deploy.read_tensors import Tensors
 from edgegrow.deploy.tflite_schema import IDENTIFIER, Model, OperatorCode
 from edgegrow.errors import InputError, UnsupportedError
+from edgegrow.files import read_regular
 
 LARGEST_FILE = 100_000_000
 """Bytes."""
@@ -60,8 +61,7 @@ def _contents(path: Path) -> bytes:
     try:
         if not path.is_file():
             raise InputError("no such file: give the path of a .tflite file")
-        with path.open("rb") as file:
-            return file.read(LARGEST_FILE + 1)
+        return read_regular(path, LARGEST_FILE + 1)
     except OSError as error:
         raise InputError(f"cannot read it: {error.strerror}: give another file") from error
 

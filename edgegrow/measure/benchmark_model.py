@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.measure.benchmark_output import Timings, parse
 from edgegrow.measure.device import Device, DeviceError
 from edgegrow.measure.identity import ranges
@@ -121,7 +122,7 @@ def measure_benchmark_model(
     """
     plan = plan or TimingPlan()
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
     artifact = Artifact.of(path, content)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from edgegrow.errors import InputError
-from edgegrow.files import write_atomic
+from edgegrow.files import read_regular, write_atomic
 
 SCHEMA = 1
 """Version of the profile's form; a profile of another version is refused."""
@@ -163,7 +163,7 @@ class Artifact(_Frozen):
                     hint = f"its files take more than {LARGEST_PACKAGE_BYTES:,} bytes"
                     raise InputError(f"package {folder}: {hint}: give the folder that export wrote")
                 # Each by its length first: no other names and contents give the same bytes.
-                for part in (name.encode(), files[name].read_bytes()):
+                for part in (name.encode(), read_regular(files[name])):
                     digest.update(len(part).to_bytes(8, "little") + part)
         except OSError as error:
             raise InputError(f"package {folder}: cannot read it: {error.strerror}") from error
@@ -215,8 +215,7 @@ class Profile(_Frozen):
             of the wrong type or not finite.
         """
         try:
-            with Path(path).open("rb") as file:
-                content = file.read(LARGEST_PROFILE_BYTES + 1)
+            content = read_regular(path, LARGEST_PROFILE_BYTES + 1)
             if len(content) > LARGEST_PROFILE_BYTES:
                 raise InputError(f"profile {path}: more than {LARGEST_PROFILE_BYTES:,} bytes: not a profile")
             text = content.decode("utf-8")

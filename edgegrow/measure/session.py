@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.measure.answers import Opened, TensorInfo
 from edgegrow.measure.identity import identity_of
 from edgegrow.measure.process import Worker
@@ -123,7 +124,7 @@ def read_artifact(path: str | Path, threads: int = 1) -> tuple[Artifact, bytes]:
     if threads < 1:
         raise InputError(f"threads {threads}: it takes 1 or more")
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
     if not content:

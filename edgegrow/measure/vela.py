@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile, TargetRef, Unavailable
 
 SECONDS = 120
@@ -72,8 +73,7 @@ def estimate(path: Path, npu: Npu, target: TargetRef) -> Profile:
     if path.suffix.lower() != ".tflite":
         raise InputError(f"artifact {path}: target {target.name} takes .tflite files: give one")
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
+        content = read_regular(path, LARGEST_BYTES + 1)
     except OSError as error:
         raise InputError(f"artifact {path}: cannot read it: {error.strerror}") from error
     if len(content) > LARGEST_BYTES:

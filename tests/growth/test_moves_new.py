@@ -1,5 +1,7 @@
 """New channels: random, of largest gradient, and of Firefly."""
 
+from math import isfinite
+
 import pytest
 import torch
 from torch import nn
@@ -170,3 +172,54 @@ def test_samples_of_other_precision_are_not_needed(digits):
         for move in offer(kind, context)[:2]:
             made = applied(context, [move])
             assert all(d.dtype == torch.float64 for d in made.directions.values())
+
+
+def deadened(how):
+    """A network a part of which is dead, with its samples."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 10),
+    )  # fmt: skip
+    x, y = torch.randn(64, 1, 4, 4), torch.randint(0, 10, (64,))
+    network(x)
+    network.eval()
+    with torch.no_grad():
+        how(network)
+    return Context(trace(network, (1, 4, 4)), [(x[:32], y[:32]), (x[32:], y[32:])], generator(0), 4)
+
+
+def closed(network):
+    network[1].bias.fill_(-100)
+
+
+def constant(network):
+    network[1].weight.fill_(0)
+    network[1].bias.fill_(3.3)
+
+
+def one_filter(network):
+    network[3].weight[0] = 0
+
+
+def all_filters(network):
+    network[3].weight.zero_()
+
+
+def head(network):
+    network[10].weight.zero_()
+
+
+@pytest.mark.parametrize("how", [closed, constant, one_filter, all_filters, head])
+@pytest.mark.parametrize("kind", ["signed", "gradmax", "firefly"])
+def test_what_is_dead_leaves_every_offer_a_number(kind, how):
+    """ReLUs that never open or never vary, and weights of zero: the others' gains are what they were."""
+    context = deadened(how)
+    moves = offer(kind, context)
+    assert {move.group for move in moves} >= {"8"}
+    for move in moves:
+        assert isfinite(move.gain)
+        tensors = [getattr(move, part, {}) for part in ("filters", "columns", "offsets")]
+        assert all(tensor.isfinite().all() for part in tensors for tensor in part.values())
+    if kind == "gradmax" and how in (closed, constant):
+        assert "3" not in {move.group for move in moves}

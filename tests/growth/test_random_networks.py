@@ -1,13 +1,25 @@
-"""Random networks, widened at random: the function stays, and costs are what the recount finds."""
+"""Random networks, widened at random: the function stays, costs are what the recount finds, budgets hold."""
 
+import numpy as np
 import torch
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgegrow.cost.flash import SLACK_BYTES, FlashModel
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.cost.model import PREDICTED, LayerCosts
+from edgegrow.cost.structure import random_graph
+from edgegrow.deploy.arena import plan_arena
+from edgegrow.deploy.graph import Weighted
+from edgegrow.deploy.lower import lower
+from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.errors import UnsupportedError
 from edgegrow.growth.groups import trace
+from edgegrow.growth.menu import Candidate
 from edgegrow.growth.new_channels import add_channels, fresh_filters
+from edgegrow.growth.select import select
 from edgegrow.growth.surgery import split_channels, take_channels
 
 from .grammar import INPUT, Halves, networks
@@ -89,6 +101,63 @@ def test_new_channels_and_any_copies_keep_the_function(network, data):
     with torch.no_grad():
         take_channels(traced, other, index, share / total[index])
     assert_kept(network, x, expected)
+
+
+def deployable(network):
+    """Batch norms in place of the norms that nothing deploys."""
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.GroupNorm):
+                setattr(module, name, nn.BatchNorm2d(child.num_channels))
+    return network.eval()
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,  # how much smaller a file may be was seen, not proved
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+@given(network=networks(), data=st.data())
+def test_what_is_selected_within_a_budget_is_within_it_as_deployed(network, data):
+    """One to four limits: multiply-accumulates, parameters, the file's bytes, the planned arena's."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in deployable(network).parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    try:
+        graph = lower(network, INPUT)
+    except UnsupportedError:  # groups, and shuffles by views
+        assume(False)
+    traced = trace(network, INPUT)
+    x = np.random.default_rng(0).normal(size=(4, *INPUT)).astype(np.float32)
+    costs = LayerCosts(PREDICTED, FlashModel(random_graph(graph, x, 0)), graph)
+    now = costs(traced.shapes(traced.widths()))
+    bounded = data.draw(st.lists(st.sampled_from(PREDICTED), min_size=1, unique=True))
+    limits = {metric: now[metric] * data.draw(st.floats(1.0, 3.0)) for metric in bounded}
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
+    candidates = [
+        Candidate(name, rng.uniform(-0.2, 1.0), key=channel)
+        for name, width in traced.widths().items()
+        for channel in range(width)
+    ]
+    selection = select(traced.widths(), traced.shapes, candidates, costs, limits)
+    planned = costs(traced.shapes(selection.widths))
+    assert all(planned[metric] <= limit for metric, limit in limits.items())
+    event(f"limits: {len(limits)}")
+    event("something fits" if selection.chosen else "nothing fits")
+    for group in traced.growable:
+        channels = torch.tensor(selection.keys(group.name), dtype=torch.long)
+        split_channels(traced, [zero_split(traced, group, channels)])
+    assert traced.widths() == selection.widths
+    delivered = quantize(lower(traced.graph, INPUT), x)
+    assert planned["macs"] == delivered.macs
+    assert planned["params"] == delivered.params
+    assert planned["ram_bytes"] == plan_arena(delivered).peak_bytes
+    weighted = [op for op in delivered.operators if isinstance(op, Weighted)]
+    once = sum(4 * op.bias.size + 32 for op in weighted if not op.bias.any())  # biases of zeros
+    size = len(tflite_bytes(delivered))
+    assert size <= planned["flash_bytes"] <= size + once + 2.5 * SLACK_BYTES
 
 
 def test_maps_whose_axes_are_taken_for_channels_keep_their_positions():

@@ -4,6 +4,7 @@ import random
 
 import onnx
 import pytest
+import tflite
 
 from edgegrow.errors import InputError
 from edgegrow.measure.process import Worker
@@ -124,3 +125,15 @@ def test_a_worker_starts_again_after_a_crash(files):
     assert "it was killed" in refusal(files.tflite, worker)
     assert refusal(files.tflite, worker) is None
     worker.close()
+
+
+def test_the_runtimes_messages_are_kept_apart(files, tmp_path):
+    """LiteRT tells of a bias of another type in two, and puts nothing between them."""
+    content = bytearray(files.tflite.read_bytes())
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    tensors = map(graph.Tensors, range(graph.TensorsLength()))
+    bias = next(tensor for tensor in tensors if tensor.Type() == tflite.TensorType.INT32)
+    content[bias._tab.Pos + bias._tab.Offset(6)] = tflite.TensorType.BOOL
+    path = tmp_path / "bias.tflite"
+    path.write_bytes(content)
+    assert "; Node number " in refusal(path) or "; Tensor " in refusal(path)

@@ -88,11 +88,12 @@ class _Swarm:
         if isinstance(candidate, Copies):
             offsets = {name: offset[0] for name, offset in candidate.offsets.items()}
             units = {name: self.units.filters(candidate.group, name, candidate.channel) for name in offsets}
-            return _Directions({name: offset / units[name] for name, offset in offsets.items()}, {})
+            return _Directions({name: _divided(o, units[name]) for name, o in offsets.items()}, {})
         columns = {
-            name: c / self.units.column(candidate.group, name) for name, c in candidate.columns.items()
+            name: _divided(c, self.units.column(candidate.group, name))
+            for name, c in candidate.columns.items()
         }
-        return _Directions({name: f / f.norm() for name, f in candidate.filters.items()}, columns)
+        return _Directions({name: _divided(f, f.norm()) for name, f in candidate.filters.items()}, columns)
 
     def moves(self, sizes: torch.Tensor) -> list[Copies | Neuron]:
         """Make moves of the present directions, a unit step of which is of these sizes ``(candidates,)``."""
@@ -108,7 +109,7 @@ class _Swarm:
                 made.append(replace(candidate, kind="firefly", offsets=offsets))
             else:
                 filters = {
-                    name: self.units.mean_filter(candidate.group, name) * v / v.norm()
+                    name: self.units.mean_filter(candidate.group, name) * _divided(v, v.norm())
                     for name, v in directions.filters.items()
                 }
                 columns = {
@@ -216,8 +217,13 @@ def _descended(
     vectors: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """Move one unit vector, in several parts, against its gradient, and make it one of unit norm again."""
-    length = torch.stack([g.norm() for g in gradients.values()]).norm().clamp_min(1e-30)
-    moved = {name: v.detach() - RATE * gradients[name] / length for name, v in vectors.items()}
+    length = torch.stack([g.norm() for g in gradients.values()]).norm()
+    moved = {name: v.detach() - RATE * _divided(gradients[name], length) for name, v in vectors.items()}
     # Zero where a new channel gets no gradient at all, as behind a ReLU that never opens: it stays there.
-    norm = torch.stack([v.norm() for v in moved.values()]).norm().clamp_min(1e-30)
-    return {name: v / norm for name, v in moved.items()}
+    norm = torch.stack([v.norm() for v in moved.values()]).norm()
+    return {name: _divided(v, norm) for name, v in moved.items()}
+
+
+def _divided(vector: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
+    """Divide by norms; what has none, as a filter of zeros, has no direction and stays zero."""
+    return vector / norms.clamp_min(1e-30)

@@ -21,9 +21,10 @@ are zero**, which keeps the function whatever lies between.
 - *Activation.* ``v`` and ``-v`` are one to a linear neuron, but not to a ReLU: the better one is offered,
   with the gain that its true gradient promises.
 
-It is undefined, and nothing is offered, where a new channel is no product of one filter and outgoing weights:
-in groups that pass a depthwise layer (the product of two filters), that several producers make (a residual
-sum; which of them should make it?), or that meet operations which do not act on every channel alike.
+Nothing is offered where all patches are alike, as behind a ReLU that never opens: no filter tells them apart.
+It is undefined, and nothing is offered either, where a new channel is no product of one filter and outgoing
+weights: in groups that pass a depthwise layer (the product of two filters), that several producers make (a
+residual sum; which of them should make it?), or that meet operations which do not act on every channel alike.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ from edgegrow.growth.tracing.operations import kind_of
 
 _RIDGE = 1e-3
 """Share of the patches' mean variance added to each, so that whitening does not blow up noise."""
+
+_ALIKE = 1e-5
+"""Deviation of patches, as a share of their values, that is taken for rounding: they are all alike."""
 
 _KEPT = ("spatial", "reshape", "reduce", "pad")
 """Operations that act on patches as on channels; norms and elementwise functions are taken as linear."""
@@ -114,10 +118,11 @@ def singular_vectors(context: Context) -> dict[str, Singular]:
         matrix = torch.cat(rows)
         whitening = torch.eye(matrix.shape[1]).to(matrix)
         if producer in norms:
-            covariance = run.covariance(producer)
-            values, vectors = torch.linalg.eigh(covariance)
-            ridge = _RIDGE * values.mean()
-            whitening = vectors @ ((values.clamp_min(0) + ridge).rsqrt()[:, None] * vectors.T)
+            if run.alike(producer):
+                continue
+            values, vectors = torch.linalg.eigh(run.covariance(producer))
+            values = values.clamp_min(0)  # rounding makes some negative
+            whitening = vectors @ ((values + _RIDGE * values.mean()).rsqrt()[:, None] * vectors.T)
         _, values, vectors = torch.linalg.svd(matrix @ whitening, full_matrices=False)
         found[group.name] = Singular(values, vectors @ whitening)
     return found
@@ -159,6 +164,7 @@ class _UnitNeurons(fx.Interpreter):
         self._weights: dict[str, dict[str, torch.Tensor]] = {}
         self._totals: dict[tuple[str, str], torch.Tensor] = {}
         self._moments: dict[str, tuple[int, torch.Tensor, torch.Tensor]] = {}
+        self._origins: dict[str, torch.Tensor] = {}
         self._means: dict[str, torch.Tensor] = {}
         for producer, group in groups.items():
             entries = weight_of(trace, producer)[0].numel()
@@ -207,6 +213,8 @@ class _UnitNeurons(fx.Interpreter):
         patches = _act(module, x, torch.eye(entries).to(weight).reshape(entries, *weight.shape[1:])).detach()
         if not torch.is_grad_enabled():
             flat = patches.transpose(0, 1).flatten(1)
+            # Moments about nearly the mean: those about zero leave rounding of a small variance.
+            flat = flat - self._origins.setdefault(producer, flat.mean(1))[:, None]
             count, total, square = self._moments.get(producer, (0, torch.zeros(1), torch.zeros(1)))
             moments = count + flat.shape[1], total + flat.sum(1), square + flat @ flat.T
             self._moments[producer] = moments
@@ -218,12 +226,17 @@ class _UnitNeurons(fx.Interpreter):
         """Subtract from now on the mean patch of some producers."""
         for producer in producers & set(self.groups):
             count, total, _ = self._moments[producer]
-            self._means[producer] = total / count
+            self._means[producer] = self._origins[producer] + total / count
 
     def covariance(self, producer: str) -> torch.Tensor:
         """Covariance ``(d, d)`` of a producer's patches."""
         count, total, square = self._moments[producer]
         return square / count - torch.outer(total / count, total / count)
+
+    def alike(self, producer: str) -> bool:
+        """Whether a producer's patches, whose mean is subtracted, are all the same but for rounding."""
+        deviation = self.covariance(producer).trace().clamp_min(0).sqrt()
+        return bool(deviation <= _ALIKE * self._means[producer].norm())
 
     def collect(self, loss: torch.Tensor) -> None:
         """Add the gradients of a loss."""

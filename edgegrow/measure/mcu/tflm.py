@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edgegrow.errors import InputError
+from edgegrow.files import read_regular
 from edgegrow.measure.mcu import allocations
 from edgegrow.measure.protocol import Identity, Measurement
 
@@ -84,7 +85,7 @@ def tflm_arena(path: str | Path) -> TflmArena:
         If the file cannot be read, tflite-micro is not installed, or it cannot run the model.
     """
     try:
-        model = Path(path).read_bytes()
+        model = read_regular(path)
     except OSError as error:
         raise InputError(f"model {path}: cannot read it: {error.strerror}") from error
     if importlib.util.find_spec("tflite_micro") is None:

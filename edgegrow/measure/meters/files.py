@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgegrow.errors import EdgegrowError
+from edgegrow.files import read_regular
 from edgegrow.measure.device import Device
 from edgegrow.measure.meters.meter import THIS_MACHINE, MeterError
 from edgegrow.measure.runner.repeating import boot_seconds
@@ -115,8 +116,7 @@ class LocalFiles(Files):
         before = boot_seconds()
         for path in paths:
             try:
-                with Path(path).open("rb") as file:
-                    texts[path] = file.read(MAX_BYTES).decode(errors="replace")
+                texts[path] = read_regular(path, MAX_BYTES).decode(errors="replace")
             except OSError as error:
                 refusals[path] = error.strerror or "it cannot be read"
         return Poll((before + boot_seconds()) / 2, texts, refusals)

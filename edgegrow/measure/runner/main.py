@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,9 +74,15 @@ def _measure(holder: Holder, x: np.ndarray, request: dict[str, Any]) -> dict[str
     return measure(holder, x, **{name: request[name] for name in names})
 
 
+JOINED = re.compile(
+    r"(?<=[\w)])\.?(?=(Node number \d|Tensor \d|[Ff]ailed to |unsupported |Encountered |tflite/\w+/))"
+)
+"""Where LiteRT has put its next message right behind the last one: it keeps no separator."""
+
+
 def refusal(error: Exception, format: str) -> dict[str, Any]:
     """Say in one line why a request is not answered; which runtime is missing, where it is that."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = JOINED.sub("; ", " ".join(str(error).split()))[:200] or type(error).__name__
     if isinstance(error, MemoryError):
         text = f"it asks for more than {OPEN_BYTES // 2**30} GiB of memory"
     if isinstance(error, ImportError):
