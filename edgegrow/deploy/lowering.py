@@ -22,7 +22,7 @@ from edgegrow.deploy.graph import (
     Window,
 )
 from edgegrow.deploy.layout import NO_PADS, nhwc_shape, scale_outputs
-from edgegrow.deploy.trace import describe, read_call, shape_of
+from edgegrow.deploy.trace import describe, extended_layer, read_call, shape_of
 from edgegrow.errors import UnsupportedError
 
 _SPATIAL = {"conv", "pad", "average", "max", "global", "mean", "upsample"}
@@ -83,6 +83,8 @@ class Lowering:
                 todo = "end the network at its logits"
             if self.node.op == "get_attr":
                 todo = "read parameters through modules of torch.nn"
+            if base := extended_layer(self.node):
+                todo = f"leave its forward to nn.{base.__name__}, and do the rest in the network's"
             self.refuse("it cannot be deployed", todo)
         inputs = [self.values[node] for node in call.inputs]
         if call.kind not in ("conv", "pad", "keep") and any(x.pads != NO_PADS for x in inputs):

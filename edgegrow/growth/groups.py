@@ -23,6 +23,7 @@ from edgegrow.growth.tracing.follow import follow
 from edgegrow.growth.tracing.operations import DROPOUTS
 from edgegrow.growth.tracing.walk import Call, Walk
 from edgegrow.growth.trial import refused_groups
+from edgegrow.tracer import symbolic_trace
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
 
@@ -44,15 +45,7 @@ def trace(module: nn.Module, input_shape: Shapes) -> NetworkTrace:
     UnsupportedError
         If torch.fx cannot trace it, it fails on such an input, or it has no layer at all.
     """
-    name = type(module).__name__
-    try:
-        graph = fx.symbolic_trace(module)
-    except Exception as error:
-        raise UnsupportedError(
-            f"network {name}: torch.fx cannot trace it ({reason(error)}): "
-            "avoid control flow that depends on the input's values"
-        ) from error
-    return _find(graph, module, input_shape, name)
+    return _find(symbolic_trace(module), module, input_shape, type(module).__name__)
 
 
 def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:

@@ -168,6 +168,30 @@ class Pair(nn.Module):
         return x, x
 
 
+class Inheriting(nn.Conv2d):
+    pass
+
+
+class InheritingActivation(nn.ReLU):
+    pass
+
+
+class Halved(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+class Convolving(nn.Conv2d):
+    def _conv_forward(self, *arguments):
+        return super()._conv_forward(*arguments) / 2
+
+
+def patched(layer: nn.Module) -> nn.Module:
+    forward = layer.forward
+    layer.forward = lambda x: forward(x) / 2
+    return layer
+
+
 def flat(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -236,6 +260,14 @@ REFUSED = [
     ),
     (Mean(2), (1, 8, 8), "mean", "averages"),
     (Own(), (4,), "weight", "through modules"),
+    (
+        flat(Halved(2, 4, 3)),
+        IMAGE,
+        "0 (Halved, which has a forward of its own)",
+        "leave its forward to nn.Conv2d",
+    ),
+    (flat(Convolving(2, 4, 3)), IMAGE, "0 (Convolving, which", "leave its forward to nn.Conv2d"),
+    (flat(nn.Conv2d(2, 4, 3), patched(nn.ReLU())), IMAGE, "1 (ReLU, which", "leave its forward to nn.ReLU"),
     (Branching(), (4,), "network", "torch.fx cannot trace it"),
     (Two(), (4,), "network", "several inputs"),
     (Pair(), (4,), "output", "logits alone"),
@@ -288,6 +320,9 @@ def gate(unite):
 
 GATED = ["Conv2D", "AveragePool2D", "FullyConnected", "Reshape", "Mul"]
 LOWERED = {
+    "layers that inherit": (
+        flat(Inheriting(2, 4, 3), InheritingActivation(), nn.Conv2d(4, 2, 1)), ["Conv2D relu", "Conv2D"],
+    ),
     "ReLU before all": (flat(nn.ReLU(), conv()), ["Relu relu", "Conv2D"]),
     "ReLU twice": (flat(conv(), nn.ReLU(), nn.ReLU6()), ["Conv2D relu6"]),
     "ReLU6, then ReLU": (flat(conv(), nn.ReLU6(), nn.ReLU()), ["Conv2D relu6"]),

@@ -197,3 +197,33 @@ def test_dropout_as_a_function_is_refused():
 
     with pytest.raises(UnsupportedError, match=r"dropout is called as a function.*nn\.Dropout"):
         trace(Functional(), (1, 8, 8))
+
+
+class OwnConv(nn.Conv2d):
+    pass
+
+
+class OwnNorm(nn.BatchNorm2d):
+    pass
+
+
+class OwnActivation(nn.Hardswish):
+    pass
+
+
+def test_layers_that_inherit_from_pytorchs_grow_as_those():
+    def network(conv, norm, activation):
+        return nn.Sequential(
+            conv(1, 4, 3), norm(4), activation(), conv(4, 4, 3, groups=4), conv(4, 6, 1), nn.Flatten(),
+            nn.Linear(96, 10),
+        )  # fmt: skip
+
+    own = trace(network(OwnConv, OwnNorm, OwnActivation), (1, 8, 8))
+    plain = trace(network(nn.Conv2d, nn.BatchNorm2d, nn.Hardswish), (1, 8, 8))
+    assert list(own.widths()) == ["0", "4"]
+    assert own.groups == plain.groups
+    resize(own, {"0": 7, "4": 8})
+    module = own.module("3")
+    assert isinstance(module, OwnConv)
+    assert (module.groups, module.in_channels, module.out_channels) == (7, 7, 7)
+    assert own.graph(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
