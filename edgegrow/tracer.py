@@ -8,6 +8,9 @@ from edgegrow.errors import UnsupportedError, reason
 
 _COMPUTING = ("forward", "_conv_forward", "__call__")
 
+_PARAMETRIZATIONS = ("weight_norm", "spectral_norm")
+"""Set a weight by a hook where they are of torch.nn.utils, and by none where of its ``parametrizations``."""
+
 
 def layer_base(kind: type[nn.Module]) -> type[nn.Module] | None:
     """Find the layer of torch.nn that a class is or extends; None where it extends none, or a container."""
@@ -45,3 +48,29 @@ def symbolic_trace(module: nn.Module) -> fx.GraphModule:
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return layer_class(m) is not None
+
+
+def check_hooks(module: nn.Module) -> None:
+    """Refuse hooks of the network and of its layers, which tracing leaves out; those of containers it keeps.
+
+    Raises
+    ------
+    UnsupportedError
+        At the first one; names it and its place.
+    """
+    for path, owner in module.named_modules():
+        kind = type(owner).__name__
+        place = f"layer {path} ({kind})" if path else f"network {kind}"
+        for hook in (*owner._forward_pre_hooks.values(), *owner._forward_hooks.values()):
+            name = getattr(hook, "__name__", type(hook).__name__)
+            _, _, source = getattr(hook, "__module__", "").rpartition("torch.nn.utils.")
+            if source in _PARAMETRIZATIONS:
+                raise UnsupportedError(
+                    f"{place}: torch.nn.utils.{source} sets its weight by a hook, which cannot be grown or "
+                    f"deployed: use torch.nn.utils.parametrizations.{source}"
+                )
+            if not path or layer_class(owner):
+                raise UnsupportedError(
+                    f"{place}: it has a forward hook ({name}), which would not be deployed: do in the "
+                    "network's forward what it does, or remove it"
+                )

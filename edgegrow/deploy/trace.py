@@ -14,7 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgegrow.errors import InputError, UnsupportedError, reason
-from edgegrow.tracer import layer_base, layer_class, symbolic_trace
+from edgegrow.tracer import check_hooks, layer_base, layer_class, symbolic_trace
 
 Kind = Literal[
     "conv",
@@ -87,12 +87,13 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
     Raises
     ------
     UnsupportedError
-        If torch.fx cannot trace it, or it has not one input.
+        If torch.fx cannot trace it, it has not one input, or a hook.
     InputError
         If it does not take samples of this shape.
     """
     if len(input_shape) not in (1, 2, 3):
         raise InputError(f"network: samples of shape {tuple(input_shape)} are no images, signals or features")
+    check_hooks(module)
     module = copy.deepcopy(module).eval().cpu().float()
     if layer_class(module):
         module = nn.Sequential(module)  # otherwise the tracer would go inside

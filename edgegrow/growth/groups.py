@@ -23,7 +23,7 @@ from edgegrow.growth.tracing.follow import follow
 from edgegrow.growth.tracing.operations import DROPOUTS
 from edgegrow.growth.tracing.walk import Call, Walk
 from edgegrow.growth.trial import refused_groups
-from edgegrow.tracer import symbolic_trace
+from edgegrow.tracer import check_hooks, symbolic_trace
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
 
@@ -43,8 +43,9 @@ def trace(module: nn.Module, input_shape: Shapes) -> NetworkTrace:
     Raises
     ------
     UnsupportedError
-        If torch.fx cannot trace it, it fails on such an input, or it has no layer at all.
+        If torch.fx cannot trace it, it has a hook, it fails on such an input, or it has no layer at all.
     """
+    check_hooks(module)
     return _find(symbolic_trace(module), module, input_shape, type(module).__name__)
 
 

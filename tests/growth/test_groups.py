@@ -5,6 +5,9 @@ from torch.nn import functional as F
 
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.deploy.evaluate import evaluate
+from edgegrow.deploy.graph import HardSwish
+from edgegrow.deploy.lower import lower
 from edgegrow.errors import UnsupportedError
 from edgegrow.growth.channels import Piece
 from edgegrow.growth.groups import retrace, trace
@@ -227,3 +230,51 @@ def test_layers_that_inherit_from_pytorchs_grow_as_those():
     assert isinstance(module, OwnConv)
     assert (module.groups, module.in_channels, module.out_channels) == (7, 7, 7)
     assert own.graph(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def hooked(place, way, hook=lambda *arguments: None):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.ReLU()), nn.Flatten(), nn.Linear(144, 10))
+    getattr(network.get_submodule(place), way)(hook)
+    return network
+
+
+def weighed(weigh):
+    return nn.Sequential(nn.Flatten(), weigh(nn.Linear(64, 8)), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (hooked("0", "register_forward_hook"), r"layer 0 \(Conv2d\): it has a forward hook \(<lambda>\)"),
+        (hooked("1.0", "register_forward_pre_hook", print), r"layer 1.0 \(ReLU\): .* hook \(print\)"),
+        (hooked("", "register_forward_hook"), r"network Sequential: it has a forward hook"),
+        (weighed(nn.utils.weight_norm), r"layer 1 \(Linear\): .*nn.utils.parametrizations.weight_norm"),
+        (weighed(nn.utils.spectral_norm), r"layer 1 \(Linear\): .*nn.utils.parametrizations.spectral_norm"),
+    ],
+)
+@pytest.mark.parametrize("read", [trace, lower])
+def test_hooks_that_would_be_left_out_are_refused(network, message, read):
+    sum(network(torch.zeros(1, 1, 8, 8))[0]).backward()  # a weight that a hook has set cannot be copied
+    with pytest.raises(UnsupportedError, match=message) as error:
+        read(network, (1, 8, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_hooks_of_containers_are_traced():
+    network = hooked("1", "register_forward_hook", lambda module, inputs, output: F.hardswish(output)).eval()
+    traced = trace(network, (1, 8, 8))
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(traced.graph.eval()(x), network(x))
+    assert any(isinstance(op, HardSwish) for op in lower(traced.graph, (1, 8, 8)).operators)
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_parametrized_layers_are_left_at_their_widths_and_deployed(name):
+    network = weighed(getattr(nn.utils.parametrizations, name))
+    sum(network(torch.zeros(1, 1, 8, 8))[0]).backward()
+    network.eval()
+    traced = trace(network, (1, 8, 8))
+    assert "computed from others" in traced.groups[1].fixed
+    x = torch.randn(2, 1, 8, 8)
+    expected = network(x).detach().numpy()
+    assert evaluate(lower(traced.graph, (1, 8, 8)), x.numpy()) == pytest.approx(expected, abs=1e-5)
