@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -22,7 +23,7 @@ from edgegrow.growth.tracing.axes import Axes, Runs
 from edgegrow.growth.tracing.follow import follow
 from edgegrow.growth.tracing.operations import DROPOUTS
 from edgegrow.growth.tracing.walk import Call, Walk
-from edgegrow.growth.trial import refused_groups
+from edgegrow.growth.trial import differ, refused_groups
 from edgegrow.tracer import check_hooks, symbolic_trace
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
@@ -69,7 +70,7 @@ def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:
 
 def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: str) -> NetworkTrace:
     samples = _samples(module, input_shape)
-    _propagate(graph, module, samples, name)
+    expected, found = _propagate(graph, module, samples, name)
     for node in graph.graph.nodes:
         if node.op == "call_function" and node.target in DROPOUTS:
             called = getattr(node.target, "__name__", node.target)
@@ -77,6 +78,11 @@ def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: s
                 f"network {name}: {called} is called as a function, which stays on when "
                 "traced: make it an nn.Dropout module"
             )
+    if differ(expected, found):
+        raise UnsupportedError(
+            f"network {name}: what torch.fx traced computes something else than the network in evaluation "
+            "mode: keep forward free of branches on self.training and of random numbers"
+        )
     walk = follow(graph)
     if not walk.calls:
         raise UnsupportedError(f"network {name}: it has no convolution or linear layer")
@@ -93,14 +99,17 @@ def _samples(module: nn.Module, input_shape: Shapes) -> list[torch.Tensor]:
     return [torch.randn(2, *shape, generator=rng).to(like) for shape in shapes]  # type: ignore[misc]
 
 
-def _propagate(graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str) -> None:
+def _propagate(
+    graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str
+) -> tuple[Any, Any]:
+    """Note the shapes that nodes yield; returns the network's and the graph's output, in evaluation."""
     training = module.training
     module.eval()
     graph.eval()
     try:
         with torch.no_grad():
-            module(*samples)  # ShapeProp would print a traceback of its own
-            ShapeProp(graph).propagate(*samples)
+            expected = module(*samples)  # ShapeProp would print a traceback of its own
+            return expected, ShapeProp(graph).propagate(*samples)
     except Exception as error:
         shapes = ", ".join(str(tuple(sample.shape)) for sample in samples)
         raise UnsupportedError(

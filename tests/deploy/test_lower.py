@@ -5,6 +5,7 @@ from networks import CASES, NAMES, float_graph, network, samples, settle
 from torch import nn
 from torch.nn import functional as F
 
+from edgegrow.deploy.agreement import check_agreement
 from edgegrow.deploy.evaluate import evaluate
 from edgegrow.deploy.graph import (
     Add,
@@ -438,3 +439,18 @@ def test_signals():
 def test_samples_that_do_not_suit(shape):
     with pytest.raises(InputError, match="samples of shape"):
         lower(flat(nn.Conv2d(2, 4, 3)), shape)
+
+
+def test_a_graph_that_computes_something_else_is_refused():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(128, 8), nn.ReLU(), nn.Linear(8, 4))
+    graph = lower(module, IMAGE)
+    check_agreement(module, graph, IMAGE)
+    hook = nn.modules.module.register_module_forward_hook(  # of all modules, and so of no one
+        lambda layer, inputs, output: output / 2 if isinstance(layer, nn.ReLU) else None
+    )
+    try:
+        with pytest.raises(UnsupportedError, match="computes something else") as caught:
+            check_agreement(module, graph, IMAGE)
+    finally:
+        hook.remove()
+    assert "\n" not in str(caught.value)

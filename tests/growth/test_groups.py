@@ -278,3 +278,22 @@ def test_parametrized_layers_are_left_at_their_widths_and_deployed(name):
     x = torch.randn(2, 1, 8, 8)
     expected = network(x).detach().numpy()
     assert evaluate(lower(traced.graph, (1, 8, 8)), x.numpy()) == pytest.approx(expected, abs=1e-5)
+
+
+class Wavering(nn.Module):
+    """Computes something else in evaluation than in training."""
+
+    def __init__(self, in_training):
+        super().__init__()
+        self.first, self.last, self.in_training = nn.Linear(64, 8), nn.Linear(8, 10), in_training
+
+    def forward(self, x):
+        x = self.last(self.first(x.flatten(1)))
+        return self.in_training(x) if self.training else x
+
+
+@pytest.mark.parametrize("in_training", [F.relu, lambda x: (x, x)], ids=["value", "structure"])
+def test_a_network_that_was_traced_for_training_alone_is_refused(in_training):
+    with pytest.raises(UnsupportedError, match=r"network Wavering: .* branches on self\.training"):
+        trace(Wavering(in_training), (1, 8, 8))
+    assert trace(Wavering(in_training).eval(), (1, 8, 8)).widths() == {"first": 8}
