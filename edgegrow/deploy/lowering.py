@@ -76,8 +76,8 @@ class Lowering:
         call = read_call(self.node, self.module())
         if call is None or not all(node in self.values for node in call.inputs):
             todo = (
-                "use convolutions, linear layers, batch norm, activations, pooling, nearest upsampling, "
-                "additions, products and concatenations"
+                "use convolutions, linear layers, batch norm, ReLU, ReLU6, SiLU, Hardswish, Hardsigmoid, "
+                "Sigmoid, Tanh, pooling, nearest upsampling, additions, products and concatenations"
             )
             if "softmax" in describe(self.node, self.module()).lower():
                 todo = "end the network at its logits"

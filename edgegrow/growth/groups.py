@@ -113,7 +113,8 @@ def _propagate(
     except Exception as error:
         shapes = ", ".join(str(tuple(sample.shape)) for sample in samples)
         raise UnsupportedError(
-            f"network {name}: it fails on an input of shape {shapes} ({reason(error)})"
+            f"network {name}: it fails on an input of shape {shapes} ({reason(error)}): "
+            "let it take samples of the data's shape as its one input"
         ) from error
     finally:
         module.train(training)

@@ -204,7 +204,12 @@ REFUSED = [
     (flat(nn.Conv1d(2, 4, 3, stride=2, padding=1)), (2, 8), "0 (Conv1d)", "nn.ConstantPad1d((0, 1), 0.0)"),
     (flat(nn.Conv2d(2, 4, 3, dilation=2)), IMAGE, "0 (Conv2d)", "dilation"),
     (flat(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")), IMAGE, "0 (Conv2d)", "padding_mode"),
-    (flat(nn.Conv2d(2, 4, 3), nn.GELU()), IMAGE, "1 (GELU)", "cannot be deployed"),
+    (
+        flat(nn.Conv2d(2, 4, 3), nn.GELU()),
+        IMAGE,
+        "1 (GELU)",
+        "use convolutions, linear layers, batch norm, ReLU",
+    ),
     (flat(nn.ConvTranspose2d(2, 4, 3)), IMAGE, "0 (ConvTranspose2d)", "cannot be deployed"),
     (nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Softmax(1)), IMAGE, "2 (Softmax)", "logits"),
     (

@@ -150,11 +150,17 @@ class DataDependent(nn.Module):
         return self.fc(x) if x.sum() > 0 else self.fc(-x)
 
 
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "message"),
     [
         (DataDependent(), (4,), "torch.fx cannot trace it"),
-        (nn.Linear(4, 2), (5,), "fails on an input of shape"),
+        (nn.Linear(4, 2), (5,), r"fails on an input of shape .*: let it take samples of the data's shape"),
+        (TwoInputs(), (4,), r"fails on an input of shape .* as its one input"),
         (nn.ReLU(), (5,), "no convolution or linear layer"),
     ],
 )
