@@ -15,6 +15,7 @@ from edgegrow.cost.model import PREDICTED, LayerCosts, check_predicted
 from edgegrow.data import load_dataset
 from edgegrow.data.dataset import Dataset
 from edgegrow.delivery import STRUCTURE_SAMPLES, Delivery, calibrated, deliver, flash_model, formats_of
+from edgegrow.deploy.agreement import check_agreement
 from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.qat import check_trainable
@@ -74,6 +75,7 @@ class Setting:
         self.float_graph = lower(
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
+        check_agreement(self.example.graph, self.float_graph, self.data.input_shape)
         if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
             missing = " and ".join(left_out)
             listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")

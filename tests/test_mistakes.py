@@ -89,6 +89,11 @@ FROZEN = (
 FAILING = (
     "def net(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(63, 9), nn.Linear(9, 10))\n"
 )
+HOOKED = (
+    "def net(shape, classes):\n"
+    "    m = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Linear(9, 10))\n"
+    "    m[1].register_forward_hook(lambda layer, inputs, output: output * 2)\n    return m\n"
+)
 EXITING = "def net(shape, classes):\n    sys.exit(3)\n"
 
 MISTAKES = {
@@ -133,6 +138,7 @@ MISTAKES = {
     "negative epochs": (lambda f, r: ["grow", "--budget", "macs=5k", "--epochs", "-3"], "train.epochs"),
     "unwritable folder": (lambda f, r: ["grow", *QUICK, "--out", "/proc/run"], "/proc/run"),
     "corrupt checkpoint": (corrupt_checkpoint, "damaged"),
+    "a hook": (network(HOOKED), "layer 1 (Linear): it has a forward hook (<lambda>)"),
     "unsupported operator": (unsupported_operator, "ELU"),
     "label out of range": (wrong_labels, "-2"),
     "truncated model": (truncated, "half.tflite"),

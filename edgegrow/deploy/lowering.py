@@ -22,7 +22,7 @@ from edgegrow.deploy.graph import (
     Window,
 )
 from edgegrow.deploy.layout import NO_PADS, nhwc_shape, scale_outputs
-from edgegrow.deploy.trace import describe, read_call, shape_of
+from edgegrow.deploy.trace import describe, extended_layer, read_call, shape_of
 from edgegrow.errors import UnsupportedError
 
 _SPATIAL = {"conv", "pad", "average", "max", "global", "mean", "upsample"}
@@ -76,13 +76,15 @@ class Lowering:
         call = read_call(self.node, self.module())
         if call is None or not all(node in self.values for node in call.inputs):
             todo = (
-                "use convolutions, linear layers, batch norm, activations, pooling, nearest upsampling, "
-                "additions, products and concatenations"
+                "use convolutions, linear layers, batch norm, ReLU, ReLU6, SiLU, Hardswish, Hardsigmoid, "
+                "Sigmoid, Tanh, pooling, nearest upsampling, additions, products and concatenations"
             )
             if "softmax" in describe(self.node, self.module()).lower():
                 todo = "end the network at its logits"
             if self.node.op == "get_attr":
                 todo = "read parameters through modules of torch.nn"
+            if base := extended_layer(self.node):
+                todo = f"leave its forward to nn.{base.__name__}, and do the rest in the network's"
             self.refuse("it cannot be deployed", todo)
         inputs = [self.values[node] for node in call.inputs]
         if call.kind not in ("conv", "pad", "keep") and any(x.pads != NO_PADS for x in inputs):

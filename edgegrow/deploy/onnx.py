@@ -8,6 +8,7 @@ activation and in nothing else.
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,7 @@ from edgegrow.deploy.graph import (
     Weighted,
     Window,
 )
-from edgegrow.errors import UnsupportedError
+from edgegrow.errors import UnsupportedError, reason
 from edgegrow.files import write_atomic
 
 _OPSET = 13  # the first with per-channel scales; old runtimes read it too
@@ -58,15 +59,27 @@ def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "in
     path : path
     activations : {"uint8", "int8"}
         ``uint8`` for x86, ``int8`` for ARM.
+
+    Raises
+    ------
+    UnsupportedError
+        If ONNX has no such operator, or its checker refuses the model.
     """
-    model = _Writer(np.dtype(activations)).model(graph)
-    onnx.checker.check_model(model, full_check=True)
+    model = _Writer(np.dtype(activations), {tensor.name for tensor in graph.tensors}).model(graph)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except Exception as error:  # it raises of several kinds
+        raise UnsupportedError(
+            f"{path}: ONNX's checker refuses the model ({reason(error)}): write a .tflite file"
+        ) from error
     write_atomic(Path(path), model.SerializeToString(deterministic=True))
 
 
 class _Writer:
-    def __init__(self, kind: np.dtype[Any]) -> None:
+    def __init__(self, kind: np.dtype[Any], taken: Set[str]) -> None:
         self.kind = kind
+        self.taken = taken
+        """Names of the graph's own tensors, which are the user's."""
         self.offset = 128 if kind == np.uint8 else 0
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
@@ -165,7 +178,7 @@ class _Writer:
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Append a node; returns the name of its output."""
-        output = output or f"{len(self.nodes)}"
+        output = output or self.free(f"{len(self.nodes)}")
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
@@ -208,9 +221,15 @@ class _Writer:
         array = np.asarray(values, order="C")
         key = array.dtype.str, array.shape, array.tobytes()
         if key not in self.constants:
-            name = f"c{len(self.constants)}"
+            name = self.free(f"c{len(self.constants)}")
             self.constants[key] = numpy_helper.from_array(array, name)
         return self.constants[key].name
+
+    def free(self, name: str) -> str:
+        """Change a name of ours, whose last character is a digit, until no tensor of the graph has it."""
+        while name in self.taken:
+            name += "_"
+        return name
 
 
 def _nchw(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from edgegrow.errors import InputError, UnsupportedError, reason
+from edgegrow.tracer import check_hooks, layer_base, layer_class, symbolic_trace
 
 Kind = Literal[
     "conv",
@@ -86,21 +87,18 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
     Raises
     ------
     UnsupportedError
-        If torch.fx cannot trace it, or it has not one input.
+        If torch.fx cannot trace it, it has not one input, or a hook.
     InputError
         If it does not take samples of this shape.
     """
     if len(input_shape) not in (1, 2, 3):
         raise InputError(f"network: samples of shape {tuple(input_shape)} are no images, signals or features")
+    check_hooks(module)
     module = copy.deepcopy(module).eval().cpu().float()
-    if fx.Tracer().is_leaf_module(module, ""):
+    if layer_class(module):
         module = nn.Sequential(module)  # otherwise the tracer would go inside
-    try:
-        traced = fx.symbolic_trace(module)
-    except Exception as error:  # whatever the user's forward does when it is traced
-        raise UnsupportedError(
-            f"network: torch.fx cannot trace it: {reason(error)}: keep forward free of branches on data"
-        ) from error
+    # A graph remembers from which of the user's modules its nodes came, which tracing it anew would forget.
+    traced = module if isinstance(module, fx.GraphModule) else symbolic_trace(module)
     for node in traced.graph.nodes:
         called = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
         call = read_call(node, called) if node.op.startswith("call") and not node.users else None
@@ -156,7 +154,7 @@ def read_call(node: fx.Node, module: nn.Module | None) -> Call | None:
 
 
 def _read_module(module: nn.Module, x: Any) -> Call | None:
-    if kind := _ACTIVATIONS.get(type(module)):
+    if kind := _ACTIVATIONS.get(layer_class(module)):
         return Call(kind, (x,), in_place=getattr(module, "inplace", False))
     match module:
         case nn.Conv1d() | nn.Conv2d():
@@ -268,7 +266,7 @@ def _expand(input: Any, *shape: Any) -> Call:
     return Call("expand", (input,))
 
 
-_ACTIVATIONS: dict[type[nn.Module], Kind] = {
+_ACTIVATIONS: dict[type[nn.Module] | None, Kind] = {
     nn.ReLU: "relu",
     nn.ReLU6: "relu6",
     nn.SiLU: "silu",
@@ -342,7 +340,20 @@ def describe(node: fx.Node, module: nn.Module | None) -> str:
     """Name a node for a message: its place and what it is."""
     if module is not None:
         return f"{node.target} ({type(module).__name__})"
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(stack.values()))[0] if stack else ""
+    path, owner = _place(node)
+    if extended_layer(node):
+        return f"{path} ({owner.__name__}, which has a forward of its own)"
     what = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     return f"{path + '.' if path else ''}{node.name} ({what})"
+
+
+def extended_layer(node: fx.Node) -> type[nn.Module] | None:
+    """Find the layer of torch.nn that the module extends in whose own forward a node is; None elsewhere."""
+    return None if node.op == "call_module" else layer_base(_place(node)[1])
+
+
+def _place(node: fx.Node) -> tuple[str, type[nn.Module]]:
+    """Path and class of the module in whose forward a node is; the network has an empty path."""
+    stack = node.meta.get("nn_module_stack") or {"": ("", nn.Module)}
+    path, owner = next(reversed(stack.values()))
+    return path, owner

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -22,7 +23,8 @@ from edgegrow.growth.tracing.axes import Axes, Runs
 from edgegrow.growth.tracing.follow import follow
 from edgegrow.growth.tracing.operations import DROPOUTS
 from edgegrow.growth.tracing.walk import Call, Walk
-from edgegrow.growth.trial import refused_groups
+from edgegrow.growth.trial import differ, refused_groups
+from edgegrow.tracer import check_hooks, symbolic_trace
 
 __all__ = ["ChannelGroup", "Consumer", "Layer", "NetworkTrace", "retrace", "trace"]
 
@@ -42,17 +44,10 @@ def trace(module: nn.Module, input_shape: Shapes) -> NetworkTrace:
     Raises
     ------
     UnsupportedError
-        If torch.fx cannot trace it, it fails on such an input, or it has no layer at all.
+        If torch.fx cannot trace it, it has a hook, it fails on such an input, or it has no layer at all.
     """
-    name = type(module).__name__
-    try:
-        graph = fx.symbolic_trace(module)
-    except Exception as error:
-        raise UnsupportedError(
-            f"network {name}: torch.fx cannot trace it ({reason(error)}): "
-            "avoid control flow that depends on the input's values"
-        ) from error
-    return _find(graph, module, input_shape, name)
+    check_hooks(module)
+    return _find(symbolic_trace(module), module, input_shape, type(module).__name__)
 
 
 def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:
@@ -75,7 +70,7 @@ def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:
 
 def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: str) -> NetworkTrace:
     samples = _samples(module, input_shape)
-    _propagate(graph, module, samples, name)
+    expected, found = _propagate(graph, module, samples, name)
     for node in graph.graph.nodes:
         if node.op == "call_function" and node.target in DROPOUTS:
             called = getattr(node.target, "__name__", node.target)
@@ -83,6 +78,11 @@ def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: s
                 f"network {name}: {called} is called as a function, which stays on when "
                 "traced: make it an nn.Dropout module"
             )
+    if differ(expected, found):
+        raise UnsupportedError(
+            f"network {name}: what torch.fx traced computes something else than the network in evaluation "
+            "mode: keep forward free of branches on self.training and of random numbers"
+        )
     walk = follow(graph)
     if not walk.calls:
         raise UnsupportedError(f"network {name}: it has no convolution or linear layer")
@@ -99,18 +99,22 @@ def _samples(module: nn.Module, input_shape: Shapes) -> list[torch.Tensor]:
     return [torch.randn(2, *shape, generator=rng).to(like) for shape in shapes]  # type: ignore[misc]
 
 
-def _propagate(graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str) -> None:
+def _propagate(
+    graph: fx.GraphModule, module: nn.Module, samples: Sequence[torch.Tensor], name: str
+) -> tuple[Any, Any]:
+    """Note the shapes that nodes yield; returns the network's and the graph's output, in evaluation."""
     training = module.training
     module.eval()
     graph.eval()
     try:
         with torch.no_grad():
-            module(*samples)  # ShapeProp would print a traceback of its own
-            ShapeProp(graph).propagate(*samples)
+            expected = module(*samples)  # ShapeProp would print a traceback of its own
+            return expected, ShapeProp(graph).propagate(*samples)
     except Exception as error:
         shapes = ", ".join(str(tuple(sample.shape)) for sample in samples)
         raise UnsupportedError(
-            f"network {name}: it fails on an input of shape {shapes} ({reason(error)})"
+            f"network {name}: it fails on an input of shape {shapes} ({reason(error)}): "
+            "let it take samples of the data's shape as its one input"
         ) from error
     finally:
         module.train(training)

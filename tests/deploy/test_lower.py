@@ -5,6 +5,7 @@ from networks import CASES, NAMES, float_graph, network, samples, settle
 from torch import nn
 from torch.nn import functional as F
 
+from edgegrow.deploy.agreement import check_agreement
 from edgegrow.deploy.evaluate import evaluate
 from edgegrow.deploy.graph import (
     Add,
@@ -168,6 +169,30 @@ class Pair(nn.Module):
         return x, x
 
 
+class Inheriting(nn.Conv2d):
+    pass
+
+
+class InheritingActivation(nn.ReLU):
+    pass
+
+
+class Halved(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+class Convolving(nn.Conv2d):
+    def _conv_forward(self, *arguments):
+        return super()._conv_forward(*arguments) / 2
+
+
+def patched(layer: nn.Module) -> nn.Module:
+    forward = layer.forward
+    layer.forward = lambda x: forward(x) / 2
+    return layer
+
+
 def flat(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -179,7 +204,12 @@ REFUSED = [
     (flat(nn.Conv1d(2, 4, 3, stride=2, padding=1)), (2, 8), "0 (Conv1d)", "nn.ConstantPad1d((0, 1), 0.0)"),
     (flat(nn.Conv2d(2, 4, 3, dilation=2)), IMAGE, "0 (Conv2d)", "dilation"),
     (flat(nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")), IMAGE, "0 (Conv2d)", "padding_mode"),
-    (flat(nn.Conv2d(2, 4, 3), nn.GELU()), IMAGE, "1 (GELU)", "cannot be deployed"),
+    (
+        flat(nn.Conv2d(2, 4, 3), nn.GELU()),
+        IMAGE,
+        "1 (GELU)",
+        "use convolutions, linear layers, batch norm, ReLU",
+    ),
     (flat(nn.ConvTranspose2d(2, 4, 3)), IMAGE, "0 (ConvTranspose2d)", "cannot be deployed"),
     (nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.Softmax(1)), IMAGE, "2 (Softmax)", "logits"),
     (
@@ -236,6 +266,14 @@ REFUSED = [
     ),
     (Mean(2), (1, 8, 8), "mean", "averages"),
     (Own(), (4,), "weight", "through modules"),
+    (
+        flat(Halved(2, 4, 3)),
+        IMAGE,
+        "0 (Halved, which has a forward of its own)",
+        "leave its forward to nn.Conv2d",
+    ),
+    (flat(Convolving(2, 4, 3)), IMAGE, "0 (Convolving, which", "leave its forward to nn.Conv2d"),
+    (flat(nn.Conv2d(2, 4, 3), patched(nn.ReLU())), IMAGE, "1 (ReLU, which", "leave its forward to nn.ReLU"),
     (Branching(), (4,), "network", "torch.fx cannot trace it"),
     (Two(), (4,), "network", "several inputs"),
     (Pair(), (4,), "output", "logits alone"),
@@ -288,6 +326,9 @@ def gate(unite):
 
 GATED = ["Conv2D", "AveragePool2D", "FullyConnected", "Reshape", "Mul"]
 LOWERED = {
+    "layers that inherit": (
+        flat(Inheriting(2, 4, 3), InheritingActivation(), nn.Conv2d(4, 2, 1)), ["Conv2D relu", "Conv2D"],
+    ),
     "ReLU before all": (flat(nn.ReLU(), conv()), ["Relu relu", "Conv2D"]),
     "ReLU twice": (flat(conv(), nn.ReLU(), nn.ReLU6()), ["Conv2D relu6"]),
     "ReLU6, then ReLU": (flat(conv(), nn.ReLU6(), nn.ReLU()), ["Conv2D relu6"]),
@@ -403,3 +444,18 @@ def test_signals():
 def test_samples_that_do_not_suit(shape):
     with pytest.raises(InputError, match="samples of shape"):
         lower(flat(nn.Conv2d(2, 4, 3)), shape)
+
+
+def test_a_graph_that_computes_something_else_is_refused():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(128, 8), nn.ReLU(), nn.Linear(8, 4))
+    graph = lower(module, IMAGE)
+    check_agreement(module, graph, IMAGE)
+    hook = nn.modules.module.register_module_forward_hook(  # of all modules, and so of no one
+        lambda layer, inputs, output: output / 2 if isinstance(layer, nn.ReLU) else None
+    )
+    try:
+        with pytest.raises(UnsupportedError, match="computes something else") as caught:
+            check_agreement(module, graph, IMAGE)
+    finally:
+        hook.remove()
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,7 @@
 import json
 import platform
+import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,12 +12,14 @@ from interpreters import LiteRT, ort
 from networks import CASES, NAMES, graph, samples
 from torch import nn
 
+from edgegrow.deploy.c import c_package
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.rounding import ONNX_RUNTIME
 from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
+from edgegrow.errors import UnsupportedError
 
 FUSED = {"QLinearConv", "QGemm", "QLinearAdd", "QLinearGlobalAveragePool"}
 LAYOUT = {"Flatten", "Transpose"}  # of the fused kernels, which are NHWC
@@ -99,3 +103,60 @@ def test_other_operators(layers, kind, tmp_path, ort_saturates):
     if kind == "int8" and ort_saturates:
         pytest.skip("ONNX Runtime saturates products of int8 on this processor")
     assert np.abs(outputs.astype(int) - offset - simulate(quantized, q, ONNX_RUNTIME)).max() <= 1
+
+
+class NamedLayers(nn.Module):
+    """Linear layers of these names, one after the other."""
+
+    def __init__(self, names) -> None:
+        super().__init__()
+        for name in names:
+            at, _, last = name.rpartition(".")
+            if at and not hasattr(self, at):
+                self.add_module(at, nn.Module())
+            self.get_submodule(at).add_module(last, nn.Linear(4, 4))
+        self.names = names
+
+    def forward(self, x):
+        for name in self.names:
+            x = self.get_submodule(name)(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"c{i}" for i in range(12)],
+        [f"{i}" for i in range(8)],
+        ["c1", "c1_", "c1__", "_c1", "c2"],
+        ["input", "output", "constant", "int", "main", "model"],
+        ["a_b", "a.b", "a_b_1", "out", "memory"],
+    ],
+    ids=" ".join,
+)
+def test_layers_may_have_any_names(names, tmp_path):
+    shape = (4,)
+    named = NamedLayers(names)
+    plain = nn.Sequential(*(named.get_submodule(name) for name in names))
+    quantized, expected = (quantize(lower(module, shape), samples(shape, 64)[0]) for module in (named, plain))
+    q = quantized.quantize_input(samples(shape, 20, seed=3)[0])
+    write_onnx(quantized, tmp_path / "named.onnx", "uint8")
+    write_onnx(expected, tmp_path / "plain.onnx", "uint8")
+    (found, _), (wanted, _) = (ort(tmp_path / f"{name}.onnx", q) for name in ("named", "plain"))
+    np.testing.assert_array_equal(found, wanted)
+    assert np.array_equal(LiteRT(tflite_bytes(quantized)).run(q), LiteRT(tflite_bytes(expected)).run(q))
+    comments = re.compile(r"/\*.*?\*/", re.DOTALL)  # alone name layers
+    written, other = (comments.sub("", c_package(g)["src/model.c"]) for g in (quantized, expected))
+    assert written == other
+
+
+def test_what_the_checker_refuses_is_said_in_one_line(tmp_path):
+    quantized = quantize(lower(nn.Linear(4, 3), (4,)), samples((4,), 64)[0])
+    (op,) = quantized.operators
+    nameless = replace(op.output, name="")
+    quantized = replace(quantized, operators=(replace(op, output=nameless),), output=nameless)
+    with pytest.raises(UnsupportedError) as caught:
+        write_onnx(quantized, tmp_path / "model.onnx", "int8")
+    assert "ONNX's checker refuses the model" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,9 @@ from torch.nn import functional as F
 
 from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
+from edgegrow.deploy.evaluate import evaluate
+from edgegrow.deploy.graph import HardSwish
+from edgegrow.deploy.lower import lower
 from edgegrow.errors import UnsupportedError
 from edgegrow.growth.channels import Piece
 from edgegrow.growth.groups import retrace, trace
@@ -147,11 +150,17 @@ class DataDependent(nn.Module):
         return self.fc(x) if x.sum() > 0 else self.fc(-x)
 
 
+class TwoInputs(nn.Module):
+    def forward(self, x, y):
+        return x + y
+
+
 @pytest.mark.parametrize(
     ("module", "shape", "message"),
     [
         (DataDependent(), (4,), "torch.fx cannot trace it"),
-        (nn.Linear(4, 2), (5,), "fails on an input of shape"),
+        (nn.Linear(4, 2), (5,), r"fails on an input of shape .*: let it take samples of the data's shape"),
+        (TwoInputs(), (4,), r"fails on an input of shape .* as its one input"),
         (nn.ReLU(), (5,), "no convolution or linear layer"),
     ],
 )
@@ -197,3 +206,100 @@ def test_dropout_as_a_function_is_refused():
 
     with pytest.raises(UnsupportedError, match=r"dropout is called as a function.*nn\.Dropout"):
         trace(Functional(), (1, 8, 8))
+
+
+class OwnConv(nn.Conv2d):
+    pass
+
+
+class OwnNorm(nn.BatchNorm2d):
+    pass
+
+
+class OwnActivation(nn.Hardswish):
+    pass
+
+
+def test_layers_that_inherit_from_pytorchs_grow_as_those():
+    def network(conv, norm, activation):
+        return nn.Sequential(
+            conv(1, 4, 3), norm(4), activation(), conv(4, 4, 3, groups=4), conv(4, 6, 1), nn.Flatten(),
+            nn.Linear(96, 10),
+        )  # fmt: skip
+
+    own = trace(network(OwnConv, OwnNorm, OwnActivation), (1, 8, 8))
+    plain = trace(network(nn.Conv2d, nn.BatchNorm2d, nn.Hardswish), (1, 8, 8))
+    assert list(own.widths()) == ["0", "4"]
+    assert own.groups == plain.groups
+    resize(own, {"0": 7, "4": 8})
+    module = own.module("3")
+    assert isinstance(module, OwnConv)
+    assert (module.groups, module.in_channels, module.out_channels) == (7, 7, 7)
+    assert own.graph(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+def hooked(place, way, hook=lambda *arguments: None):
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.ReLU()), nn.Flatten(), nn.Linear(144, 10))
+    getattr(network.get_submodule(place), way)(hook)
+    return network
+
+
+def weighed(weigh):
+    return nn.Sequential(nn.Flatten(), weigh(nn.Linear(64, 8)), nn.Linear(8, 10))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (hooked("0", "register_forward_hook"), r"layer 0 \(Conv2d\): it has a forward hook \(<lambda>\)"),
+        (hooked("1.0", "register_forward_pre_hook", print), r"layer 1.0 \(ReLU\): .* hook \(print\)"),
+        (hooked("", "register_forward_hook"), r"network Sequential: it has a forward hook"),
+        (weighed(nn.utils.weight_norm), r"layer 1 \(Linear\): .*nn.utils.parametrizations.weight_norm"),
+        (weighed(nn.utils.spectral_norm), r"layer 1 \(Linear\): .*nn.utils.parametrizations.spectral_norm"),
+    ],
+)
+@pytest.mark.parametrize("read", [trace, lower])
+def test_hooks_that_would_be_left_out_are_refused(network, message, read):
+    sum(network(torch.zeros(1, 1, 8, 8))[0]).backward()  # a weight that a hook has set cannot be copied
+    with pytest.raises(UnsupportedError, match=message) as error:
+        read(network, (1, 8, 8))
+    assert "\n" not in str(error.value)
+
+
+def test_hooks_of_containers_are_traced():
+    network = hooked("1", "register_forward_hook", lambda module, inputs, output: F.hardswish(output)).eval()
+    traced = trace(network, (1, 8, 8))
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(traced.graph.eval()(x), network(x))
+    assert any(isinstance(op, HardSwish) for op in lower(traced.graph, (1, 8, 8)).operators)
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_parametrized_layers_are_left_at_their_widths_and_deployed(name):
+    network = weighed(getattr(nn.utils.parametrizations, name))
+    sum(network(torch.zeros(1, 1, 8, 8))[0]).backward()
+    network.eval()
+    traced = trace(network, (1, 8, 8))
+    assert "computed from others" in traced.groups[1].fixed
+    x = torch.randn(2, 1, 8, 8)
+    expected = network(x).detach().numpy()
+    assert evaluate(lower(traced.graph, (1, 8, 8)), x.numpy()) == pytest.approx(expected, abs=1e-5)
+
+
+class Wavering(nn.Module):
+    """Computes something else in evaluation than in training."""
+
+    def __init__(self, in_training):
+        super().__init__()
+        self.first, self.last, self.in_training = nn.Linear(64, 8), nn.Linear(8, 10), in_training
+
+    def forward(self, x):
+        x = self.last(self.first(x.flatten(1)))
+        return self.in_training(x) if self.training else x
+
+
+@pytest.mark.parametrize("in_training", [F.relu, lambda x: (x, x)], ids=["value", "structure"])
+def test_a_network_that_was_traced_for_training_alone_is_refused(in_training):
+    with pytest.raises(UnsupportedError, match=r"network Wavering: .* branches on self\.training"):
+        trace(Wavering(in_training), (1, 8, 8))
+    assert trace(Wavering(in_training).eval(), (1, 8, 8)).widths() == {"first": 8}

@@ -9,6 +9,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from edgegrow.tracer import layer_class
+
 CONVS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -53,7 +55,7 @@ def name_of(node: fx.Node, module: nn.Module | None) -> str:
     A function that is not PyTorch's own is named with a dot in front.
     """
     if module is not None:
-        return type(module).__name__.lower()
+        return (layer_class(module) or type(module)).__name__.lower()
     name = str(getattr(node.target, "__name__", node.target))
     own = node.op == "call_method" or any(
         getattr(place, name, None) is node.target for place in (torch, F, operator)
@@ -73,7 +75,7 @@ def kind_of(node: fx.Node, module: nn.Module | None) -> str:
             return "norm"
         if isinstance(module, nn.LayerNorm):
             return "layernorm"
-        if not type(module).__module__.startswith("torch.nn."):
+        if layer_class(module) is None:
             return ""
     return _KINDS.get(name_of(node, module), "")
 

@@ -1,0 +1,76 @@
+"""How torch.fx traces a network: down to the layers of torch.nn, and to classes that inherit one."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from edgegrow.errors import UnsupportedError, reason
+
+_COMPUTING = ("forward", "_conv_forward", "__call__")
+
+_PARAMETRIZATIONS = ("weight_norm", "spectral_norm")
+"""Set a weight by a hook where they are of torch.nn.utils, and by none where of its ``parametrizations``."""
+
+
+def layer_base(kind: type[nn.Module]) -> type[nn.Module] | None:
+    """Find the layer of torch.nn that a class is or extends; None where it extends none, or a container."""
+    bases = (base for base in kind.__mro__ if issubclass(base, nn.Module))
+    base = next(base for base in bases if base.__module__.startswith("torch.nn.modules."))
+    container = base.forward is nn.Module.forward or issubclass(base, nn.Sequential)
+    return None if container else base
+
+
+def layer_class(module: nn.Module) -> type[nn.Module] | None:
+    """Find the layer of torch.nn that a module computes; None where it computes something of its own."""
+    kind, base = type(module), layer_base(type(module))
+    inherits = all(getattr(kind, name, None) is getattr(base, name, None) for name in _COMPUTING)
+    return base if inherits and "forward" not in vars(module) else None
+
+
+def symbolic_trace(module: nn.Module) -> fx.GraphModule:
+    """Trace a network, in the mode that it is in, to a graph that holds its own layers.
+
+    Raises
+    ------
+    UnsupportedError
+        If torch.fx cannot trace it.
+    """
+    name = type(module).__name__
+    try:
+        return fx.GraphModule(module, _Tracer().trace(module), name)
+    except Exception as error:  # whatever the user's forward does when it is traced
+        raise UnsupportedError(
+            f"network {name}: torch.fx cannot trace it ({reason(error)}): "
+            "avoid control flow that depends on the input's values"
+        ) from error
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return layer_class(m) is not None
+
+
+def check_hooks(module: nn.Module) -> None:
+    """Refuse hooks of the network and of its layers, which tracing leaves out; those of containers it keeps.
+
+    Raises
+    ------
+    UnsupportedError
+        At the first one; names it and its place.
+    """
+    for path, owner in module.named_modules():
+        kind = type(owner).__name__
+        place = f"layer {path} ({kind})" if path else f"network {kind}"
+        for hook in (*owner._forward_pre_hooks.values(), *owner._forward_hooks.values()):
+            name = getattr(hook, "__name__", type(hook).__name__)
+            _, _, source = getattr(hook, "__module__", "").rpartition("torch.nn.utils.")
+            if source in _PARAMETRIZATIONS:
+                raise UnsupportedError(
+                    f"{place}: torch.nn.utils.{source} sets its weight by a hook, which cannot be grown or "
+                    f"deployed: use torch.nn.utils.parametrizations.{source}"
+                )
+            if not path or layer_class(owner):
+                raise UnsupportedError(
+                    f"{place}: it has a forward hook ({name}), which would not be deployed: do in the "
+                    "network's forward what it does, or remove it"
+                )
