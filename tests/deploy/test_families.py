@@ -60,7 +60,8 @@ def test_our_own_files_are_read(name):
 def test_other_runtimes_agree(name, tmp_path, ort_saturates):
     """They round as simulated, but have tables of their own for sigmoids and their like.
 
-    ONNX Runtime also averages windows in floats, in which halves are not exact.
+    ONNX Runtime also averages windows in floats, in which halves are not exact, and its sums of two tensors are a
+    step off now and then, which the layers behind them may double.
     """
     quantized = graph(name)
     x, _ = samples(SHAPE, 200, seed=3)
@@ -76,8 +77,10 @@ def test_other_runtimes_agree(name, tmp_path, ort_saturates):
         outputs, operators = ort(tmp_path / "model.onnx", q)
         unsaturated = kind == "uint8" or not ort_saturates
         expected = simulate(quantized, q, ONNX_RUNTIME)
-        steps = {"inception": 3, "squeeze and excite": 2}.get(name, 1)
-        assert not unsaturated or np.abs(outputs.astype(int) - offset - expected).max() <= steps
+        steps = {"inception": 3, "squeeze and excite": 2, "inverted residual": 2}.get(name, 1)
+        off = np.abs(outputs.astype(int) - offset - expected)
+        assert not unsaturated or off.max() <= steps
+        assert not unsaturated or np.mean(off > 0) <= (0.5 if name == "inception" else 0.1)
         assert not unsaturated or np.mean(outputs.argmax(1) == exact.argmax(1)) >= 0.99
         if kind == "uint8" and not ort_saturates:
             # What ONNX Runtime has no integer kernels for: HardSigmoid, its product, Tanh.
