@@ -60,8 +60,8 @@ def test_our_own_files_are_read(name):
 def test_other_runtimes_agree(name, tmp_path, ort_saturates):
     """They round as simulated, but have tables of their own for sigmoids and their like.
 
-    ONNX Runtime also averages windows in floats, in which halves are not exact, and its sums of two tensors are a
-    step off now and then, which the layers behind them may double.
+    ONNX Runtime also averages windows in floats, in which halves are not exact, and its sums of two tensors
+    are a step off now and then, which the layers behind them may double.
     """
     quantized = graph(name)
     x, _ = samples(SHAPE, 200, seed=3)
