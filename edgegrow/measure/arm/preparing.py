@@ -115,7 +115,7 @@ def _prove(made: Sysroot, final: Sysroot) -> None:
         runner = Path(folder) / FILE_NAME
         runner.write_bytes(runner_archive())
         proof = _PROOF.format(
-            runner=str(runner), modules=made.recipe.modules, view=made.view(core), seen=final.seen(core)
+            runner=str(runner), modules=made.recipe.modules, view=made.view(core), seen=final.seen()
         )
         _call((*made.unredirected_python(core), "-c", proof))
 

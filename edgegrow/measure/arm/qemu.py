@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from edgegrow.measure.arm.cores import Core
 from edgegrow.measure.arm.counter import counter_name, prepare_counter
 from edgegrow.measure.arm.counts import Counts, read_counts
 from edgegrow.measure.arm.preparing import prepare_sysroot
-from edgegrow.measure.arm.sysroot import Sysroot, installation_folder, sysroot_in
+from edgegrow.measure.arm.sysroot import ANY_FOLDER, Sysroot, installation_folder, sysroot_in
 from edgegrow.measure.container import ContainerDevice
 from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice
 from edgegrow.measure.remote import Say
@@ -68,11 +68,8 @@ class QemuDevice(Device):
     def __init__(self, host: Device, installation: Installation, core: Core) -> None:
         self.name, self.installation, self.core = host.name, installation, core
         self.counts: tuple[Counts, ...] = ()
-        # A comma separates the plugin's arguments; two are one.
-        plugin = f"{installation.counter.replace(',', ',,')},syscall={MARK_SYSCALL}"
-        qemu = None if isinstance(host, LocalDevice) else installation.sysroot.recipe.qemu
-        self.python = installation.sysroot.python(core, ("-plugin", plugin), qemu)
         self._host = host
+        self.python = self._python_in(ANY_FOLDER)
 
     def run(
         self, command: Sequence[str], *, timeout_s: float, max_output_bytes: int = MAX_OUTPUT_BYTES
@@ -87,13 +84,27 @@ class QemuDevice(Device):
         """Write a file on the host."""
         self._host.put(content, path)
 
-    def folder(self) -> AbstractContextManager[str]:
-        """Make a temporary folder on the host."""
-        return self._host.folder()
+    @contextmanager
+    def folder(self) -> Iterator[str]:
+        """Make a temporary folder on the host, which `python` runs in."""
+        sysroot = self.installation.sysroot
+        with self._host.folder() as folder:
+            if seen := sysroot.seen(folder):
+                link = ("ln", "-s", sysroot.view(self.core), seen)
+                _ask(self._host, link, "its folder for temporary files takes no links")
+            self.python = self._python_in(folder)
+            yield folder
 
     def close(self) -> None:
         """End the connection to the host."""
         self._host.close()
+
+    def _python_in(self, folder: str) -> tuple[str, ...]:
+        sysroot = self.installation.sysroot
+        # A comma separates the plugin's arguments; two are one.
+        plugin = f"{self.installation.counter.replace(',', ',,')},syscall={MARK_SYSCALL}"
+        qemu = None if isinstance(self._host, LocalDevice) else sysroot.recipe.qemu
+        return sysroot.python(self.core, ("-plugin", plugin), qemu, folder)
 
 
 def open_emulator(core: Core, say: Say) -> QemuDevice:

@@ -18,8 +18,14 @@ from edgegrow.measure.arm.cores import CORES, Architecture, Core
 SUITE = "bookworm"
 """Debian's release; its main archive alone, which changes seldom, so that counts can be repeated."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when `edgegrow.measure.arm.preparing` makes something else of a recipe."""
+
+LINK = "view"
+"""Name of the link to a core's view in the folder of a run."""
+
+ANY_FOLDER = "/tmp/edgegrow-00000000"
+"""As long a path as of the folder of any run."""
 
 _MODULES = ("/site", "/usr/lib/python3/dist-packages")
 
@@ -128,14 +134,17 @@ class Sysroot:
         """Folder that QEMU shows as ``/``."""
         return f"{self.folder}/views/{core.name}"
 
-    def seen(self, core: Core) -> str:
+    def seen(self, folder: str = ANY_FOLDER) -> str:
         """Folder that Python takes for ``/``: it itself, where QEMU redirects all that a program opens.
 
-        QEMU 7.2 does not redirect ``statx``, which 32-bit systems use.
+        QEMU 7.2 does not redirect ``statx``, which 32-bit systems use. There it is a link in the folder of a
+        run: paths are a part of what lies in memory, and the sysroot's own is another one in a container.
         """
-        return self.view(core) if self.recipe.architecture == "armv7" else ""
+        return f"{folder}/{LINK}" if self.recipe.architecture == "armv7" else ""
 
-    def python(self, core: Core, options: tuple[str, ...] = (), qemu: str | None = None) -> tuple[str, ...]:
+    def python(
+        self, core: Core, options: tuple[str, ...] = (), qemu: str | None = None, folder: str = ANY_FOLDER
+    ) -> tuple[str, ...]:
         """Command that starts its Python on a core, whatever the environment is.
 
         Parameters
@@ -145,8 +154,10 @@ class Sysroot:
             Further options of QEMU.
         qemu : str, optional
             The emulator's program; by default it is found by its name.
+        folder : str
+            Of the run; it has the link.
         """
-        seen = self.seen(core)
+        seen = self.seen(folder)
         # The program's path is a part of what it sees: from its folder, it is the same everywhere.
         program = f"{seen}/usr/bin/python3".lstrip("" if seen else "/")
         return self._emulated(core, seen, program, options, qemu)
