@@ -155,7 +155,7 @@ def _cheaper_than_pruning(results: Results) -> Claim:
     return Claim(
         text,
         max(shares.values()) <= 0.5,
-        _sentence([f"{task} {share:.2f}" for task, share in shares.items()]),
+        _sentence([f"{task} {share:.3f}" for task, share in shares.items()]),
     )
 
 
