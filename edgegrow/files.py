@@ -55,6 +55,8 @@ def check_writable(*places: Path | None) -> None:
             number = error.errno or errno.EINVAL
         if not number and not os.access(path.parent, os.W_OK):
             number = errno.EACCES
+        if number == errno.EISDIR:
+            raise InputError(f"{path}: cannot write it: it is a folder: name a file")
         if number:
             raise InputError(f"{path}: cannot write it: {os.strerror(number)}: choose another folder")
 

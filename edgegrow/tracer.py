@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import fx, nn
+from torch.nn.parameter import is_lazy
 
 from edgegrow.errors import UnsupportedError, reason
 
@@ -59,6 +60,8 @@ def check_hooks(module: nn.Module) -> None:
         At the first one; names it and its place.
     """
     for path, owner in module.named_modules():
+        if any(map(is_lazy, owner.parameters(recurse=False))):
+            continue  # its own hook goes with its first input
         kind = type(owner).__name__
         place = f"layer {path} ({kind})" if path else f"network {kind}"
         for hook in (*owner._forward_pre_hooks.values(), *owner._forward_hooks.values()):

@@ -65,7 +65,7 @@ def test_a_pipe_from_outside_is_not_waited_for(name, run_cli, tmp_path):
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(finished_run, run_cli, tmp_path):
     folder, _ = finished_run
     nowhere = tmp_path / "none" / "profile.json"
-    for place, why in ((nowhere, "No such file"), (tmp_path, "Is a directory")):
+    for place, why in ((nowhere, "No such file"), (tmp_path, "it is a folder")):
         code, out, err = run_cli("measure", folder / "model.tflite", "--out", place, "-q")
         assert (code, out) == (2, "")
         assert why in err

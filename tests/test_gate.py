@@ -173,7 +173,10 @@ def test_what_is_no_profile_is_refused(files, run_cli, tmp_path):
     assert "schema 2 is not known" in refused(
         run_cli, "gate", baseline, rewritten(candidate, '"schema": 1', '"schema": 2')
     )
-    assert "more than" in refused(run_cli, "gate", baseline, "/dev/zero")
+    assert "no regular file" in refused(run_cli, "gate", baseline, "/dev/zero")
+    with (tmp_path / "large.json").open("wb") as large:
+        large.truncate(1 << 40)
+    assert "more than" in refused(run_cli, "gate", baseline, tmp_path / "large.json")
     assert "too long" in refused(run_cli, "gate", "x" * 5000, baseline, "--update")
     assert "did you mean" in refused(run_cli, "gate", baseline, baseline, "--max-regression", "flsh=1%")
 

@@ -215,7 +215,9 @@ def test_in_proportion_is_in_proportion(digits):
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_kind_of_move_can_grow_a_network_alone(digits, kind):
     limits = {"macs": 12e3}
-    grower, _, notes = grow(load_net("dscnn"), digits, limits, epochs=4.0, moves=(kind,), steps=2, samples=64)
+    grower, _, notes = grow(
+        load_net("dscnn"), digits, limits, epochs=12.0, moves=(kind,), steps=2, samples=64
+    )
     used = sum(step["kinds"].get(kind, 0) for step in notes.of("growth"))
     assert used > 0 or kind in BLOCKS  # a block is inserted only where it helps
     assert 0.95 * limits["macs"] <= grower.macs <= limits["macs"]
@@ -237,7 +239,7 @@ def test_inserted_blocks_are_part_of_the_grown_network(digits):
     """A wide budget for a net of few layers: depth wins, and is trained, priced and kept."""
     net = SeedNetwork("small", small, None)
     grower, progress, notes = grow(
-        net, digits, {"macs": 100e3}, epochs=20.0, steps=3, moves=("split", "deepen"), weights="inherited"
+        net, digits, {"macs": 400e3}, epochs=40.0, steps=3, moves=("split", "deepen"), weights="inherited"
     )
     assert progress.insertions
     names = [layer.shape.name for layer in grower.trace.layers]
