@@ -15,7 +15,6 @@ from edgegrow.delivery import Delivery
 from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.simulate import simulate
-from edgegrow.devices import DEVICES
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener
 from edgegrow.measure.mcu.prediction import check_selftest, emulate_on
@@ -24,6 +23,7 @@ from edgegrow.measure.session import open_artifact, predict
 from edgegrow.measuring import Options, choose_way, measure_artifact
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
+from edgegrow.ways.devices import DEVICES
 from edgegrow.working_memory import memory_figures
 
 _SIMULATED = 500

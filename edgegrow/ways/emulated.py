@@ -10,6 +10,7 @@ from edgegrow.measure.arm.cores import find_core
 from edgegrow.measure.arm.qemu import IMAGE, QemuDevice, open_container, open_emulator
 from edgegrow.measure.protocol import Profile
 from edgegrow.targets import Target
+from edgegrow.ways.way import Options, Way
 
 
 def open_emulated(target: Target, listener: Listener, contained: bool = False) -> QemuDevice:
@@ -91,3 +92,25 @@ def count_artifact(
 
     with device:
         return count_operators(path, count) if operators else count(path)
+
+
+CONTAINED = {"emulator": False, "container": True}
+"""Ways to an emulated core of a Linux or Android target, and whether it is in a container."""
+
+
+def counted(way: str) -> Way:
+    """Count on an emulated core, on this machine or in a container."""
+
+    def measure(path: Path, target: Target, _: str, options: Options, listener: Listener) -> Profile:
+        options.allow(way, "threads", "iterations", "operators")
+        return count_artifact(
+            path,
+            target,
+            listener,
+            contained=CONTAINED[way],
+            threads=options.threads,
+            iterations=options.iterations,
+            operators=bool(options.operators),
+        )
+
+    return measure

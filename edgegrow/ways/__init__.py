@@ -1,0 +1,1 @@
+"""How an artifact is measured, one way a function; `edgegrow.measuring` chooses among them."""

@@ -1,0 +1,82 @@
+"""Real devices of Linux and Android targets: how they are opened, one function a way, and measured.
+
+A new way is a function here and a line in `DEVICES`; what is measured on a device is
+`edgegrow.measure.remote.measure_on`'s, the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgegrow.errors import InputError
+from edgegrow.listener import Listener
+from edgegrow.measure.device import Device
+from edgegrow.measure.protocol import Profile
+from edgegrow.targets import Target
+from edgegrow.ways.way import Options, Way, metered, windows
+
+
+def _open_local(target: Target, _: str) -> Device:
+    from edgegrow.measure.device import LocalDevice
+
+    python = target.transport.python
+    return LocalDevice() if python is None else LocalDevice((python,))
+
+
+def _open_ssh(target: Target, address: str) -> Device:
+    from edgegrow.measure.ssh import SshDevice
+
+    return SshDevice(f"ssh://{address}", (target.transport.python or "python3",))
+
+
+def _open_adb(target: Target, serial: str) -> Device:
+    from edgegrow.measure.adb import AdbDevice
+
+    return AdbDevice(serial, (target.transport.python or "python3",))
+
+
+Open = Callable[[Target, str], Device]
+"""Opens a target's device at an address, which is empty for a way that has none."""
+
+DEVICES: dict[str, Open] = {"local": _open_local, "ssh": _open_ssh, "adb": _open_adb}
+"""Ways to a device that runs `edgegrow.measure.runner`; each imports what it needs when it is taken."""
+
+
+def on_device(way: str) -> Way:
+    """Measure on a device: by edgegrow's runner, or on a phone without Python by Google's benchmark_model."""
+
+    def measure(path: Path, target: Target, address: str, options: Options, listener: Listener) -> Profile:
+        from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
+        from edgegrow.measure.identity import numbers
+        from edgegrow.measure.remote import measure_on
+        from edgegrow.measure.timing_plan import TimingPlan
+
+        options.allow(way, "threads", "iterations", "seconds", "meter")
+        affinity = target.runtime.affinity
+        how: dict[str, Any] = {
+            "target": target.reference,
+            "plan": TimingPlan(
+                threads=target.runtime.threads if options.threads is None else options.threads,
+                affinity=None if affinity is None else numbers(affinity),
+                min_iterations=50 if options.iterations is None else options.iterations,
+                min_seconds=1.0 if options.seconds is None else options.seconds,
+                cpu_part=target.emulator.part if target.emulator is not None else None,
+            ),
+            "progress": listener.detail,
+        }
+        with (
+            DEVICES[way](target, address) as device,
+            metered(options.meter, target, None if way == "local" else device) as meter,
+        ):
+            program = instead_of_python(device) if way == "adb" else None
+            if program is None:
+                plan = None if meter is None else windows(options, meter)
+                return measure_on(device, path, meter=meter, windows=plan, warn=listener.warn, **how)
+            if meter is not None:
+                raise InputError(f"--meter: {device.name} has no Python to run its windows: leave it out")
+            listener.warn(f"{device.name}: there is no Python: {program} measures, and tells no outputs")
+            return measure_benchmark_model(device, path, program=program, **how)
+
+    return measure
