@@ -16,7 +16,8 @@ from edgegrow.errors import InputError
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write a file under a temporary name, sync it and rename it into place.
 
-    Several processes may write the same file at once: it is then one of theirs, whole.
+    Several processes may write the same file at once: it is then one of theirs, whole. A link stays, and what
+    it points to is written.
 
     Raises
     ------
@@ -24,13 +25,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         If the place cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(place)
     except OSError as error:
         raise InputError(f"{path}: cannot write it: {error.strerror}: choose another folder") from error
     finally:
@@ -50,10 +52,11 @@ def check_writable(*places: Path | None) -> None:
         if path is None:
             continue
         try:
-            number = errno.EISDIR if path.is_dir() else 0 if path.parent.is_dir() else errno.ENOENT
+            folder = Path(os.path.realpath(path)).parent
+            number = errno.EISDIR if path.is_dir() else 0 if folder.is_dir() else errno.ENOENT
         except OSError as error:  # a name that no path can have
             number = error.errno or errno.EINVAL
-        if not number and not os.access(path.parent, os.W_OK):
+        if not number and not os.access(folder, os.W_OK):
             number = errno.EACCES
         if number == errno.EISDIR:
             raise InputError(f"{path}: cannot write it: it is a folder: name a file")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgegrow.errors import BudgetError, InputError
@@ -12,6 +14,28 @@ from edgegrow.report.comparison import change_text, difference_text, figure_text
 
 NAMED = 24
 """Differences of identity that a refusal names: more than an identity has fields."""
+
+
+def check_distinct(written: Mapping[str, Path | None], read: Mapping[str, Path]) -> None:
+    """Refuse to write a report over another, or over a profile that is compared.
+
+    Parameters
+    ----------
+    written, read : mapping
+        ``{what to call it: file}``.
+
+    Raises
+    ------
+    InputError
+        If two are the same file.
+    """
+    taken = {os.path.realpath(path): name for name, path in read.items()}
+    for name, path in written.items():
+        if path is None:
+            continue
+        if other := taken.get(os.path.realpath(path)):
+            raise InputError(f"{name} {path}: it is the file of {other} too: give another")
+        taken[os.path.realpath(path)] = name
 
 
 def read_profile(path: Path) -> Profile:

@@ -358,7 +358,8 @@ class RunFolder:
             os.truncate(self.history_file, min(checkpoint.history_bytes, self.history_file.stat().st_size))
 
     def _checkpoint_files(self) -> list[Path]:
-        return sorted(self.checkpoints.glob("[0-9][0-9][0-9][0-9]*.json"))
+        files = self.checkpoints.glob("[0-9][0-9][0-9][0-9]*.json")
+        return sorted((file for file in files if file.stem.isdecimal()), key=lambda file: int(file.stem))
 
 
 def _tensors(of: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -75,7 +75,7 @@ class Setting:
         self.float_graph = lower(
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
-        check_agreement(self.example.graph, self.float_graph, self.data.input_shape)
+        check_agreement(self.example.graph, self.data.input_shape)
         if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
             missing = " and ".join(left_out)
             listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")

@@ -181,6 +181,49 @@ def test_what_is_no_profile_is_refused(files, run_cli, tmp_path):
     assert "did you mean" in refused(run_cli, "gate", baseline, baseline, "--max-regression", "flsh=1%")
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"flash": -5}, "flash below 0 bytes"), ({"latency": -0.1}, "latency below 0 ms"),
+        ({"accuracy": 5.0}, "accuracy above 1"),
+    ],
+)  # fmt: skip
+def test_figures_that_cannot_be_are_refused(files, run_cli, values, words):
+    baseline, candidate = files()
+    raw = json.loads(candidate.read_text())
+    ((metric, value),) = values.items()
+    found = [m for m in raw["measurements"] if m["metric"] == metric]
+    assert found
+    for m in found:
+        m["value"] = value
+    candidate.write_text(json.dumps(raw))
+    assert words in refused(run_cli, "gate", baseline, candidate)
+
+
+def test_nothing_is_written_over_what_is_compared(files, run_cli, tmp_path):
+    baseline, candidate = files()
+    before = baseline.read_bytes()
+    (tmp_path / "link").symlink_to(baseline)
+    for option, place in (("--markdown", baseline), ("--junit", candidate), ("--junit", tmp_path / "link")):
+        assert f"{option} {place}: it is the file of" in refused(
+            run_cli, "gate", baseline, candidate, option, place
+        )
+    report = tmp_path / "report"
+    both = ("--markdown", report, "--junit", report)
+    assert "file of --markdown too" in refused(run_cli, "gate", baseline, candidate, *both)
+    assert baseline.read_bytes() == before
+    assert not report.exists()
+
+
+def test_a_baseline_may_be_a_link(files, run_cli, tmp_path):
+    baseline, candidate = files(flash=19_000)
+    link = tmp_path / "link.json"
+    link.symlink_to(baseline)
+    assert run_cli("gate", link, candidate, "--update")[0] == 0
+    assert link.is_symlink()
+    assert Profile.read(baseline) == Profile.read(candidate)
+
+
 def rewritten(path, old, new):
     path.write_text(path.read_text().replace(old, new))
     return path

@@ -6,10 +6,15 @@ import sys
 import time
 
 import pytest
+import torch
 
 from edgegrow import api
 from edgegrow.config import resolve_config
+from edgegrow.growth.groups import trace
+from edgegrow.growth.progress import Progress
 from edgegrow.listener import Silent
+from edgegrow.nets import load_net
+from edgegrow.run import RunFolder
 
 from .growth.test_trim import signals
 
@@ -61,6 +66,19 @@ def test_an_interrupted_run_resumes_to_the_very_same(stage, at, whole, tmp_path)
     for name in ARTIFACTS:
         assert (folder / name).read_bytes() == (whole.folder.path / name).read_bytes()
     assert events(folder) == events(whole.folder.path)
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
+    run = RunFolder.create(tmp_path / "run", configuration(), {})
+    network = trace(load_net("mlp").build((1, 8, 8), 10, None), (1, 8, 8))
+    optimizer = torch.optim.SGD(network.graph.parameters())
+    run.save_checkpoint(Progress(waited=1), network, optimizer)
+    for file in list(run.checkpoints.iterdir()):
+        file.rename(file.with_stem("9999"))
+    for step in (2, 3):
+        run.save_checkpoint(Progress(waited=step), network, optimizer)
+        assert run.load_checkpoint().progress.waited == step
+    assert sorted(file.stem for file in run.checkpoints.glob("*.json")) == ["10000", "10001"]
 
 
 def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):

@@ -38,6 +38,9 @@ def gate(
     from edgegrow.report.junit import comparison_junit
     from edgegrow.report.markdown import comparison_markdown
 
+    gates.check_distinct(
+        {"--markdown": markdown, "--junit": junit}, {"baseline": baseline, "candidate": candidate}
+    )
     check_writable(markdown, junit, baseline if update else None)
     limits = Limits.parse(max_regression) if max_regression is not None else Limits()
     known = gates.read_baseline(baseline, update)

@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from edgegrow.errors import DivergedError
 from edgegrow.growth.allocations import Option
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import apply
@@ -55,6 +56,8 @@ class Chooser:
     def best(self, options: Sequence[Option], figures: Mapping[str, Figures], progress: Progress) -> Option:
         """Take the best after the short trainings, if clearly better than the first; a block if it holds.
 
+        The first is one without blocks, which others are compared with.
+
         Parameters
         ----------
         options : sequence of Option
@@ -63,13 +66,24 @@ class Chooser:
             What came of them, by name.
         progress : Progress
             Is charged with looks, and keeps what came of them.
+
+        Raises
+        ------
+        DivergedError
+            If no option without blocks is left to compare with.
         """
-        left = list(options)
+        left = sorted(options, key=lambda option: bool(option.blocks))
+        otherwise = left[0]
+        if otherwise.blocks:
+            raise DivergedError(
+                f"growth step {self.number}: whatever it tried without changing the structure diverged: "
+                "lower train.lr"
+            )
         while True:
             best = min(left, key=lambda option: figures[option.name].validation_loss)
-            if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[left[0].name].validation_loss:
-                return left[0]
-            if all(self._holds(block, best, options[0], progress) for block in best.blocks):
+            if figures[best.name].validation_loss > (1 - _CLEARLY) * figures[otherwise.name].validation_loss:
+                return otherwise
+            if all(self._holds(block, best, otherwise, progress) for block in best.blocks):
                 return best
             left.remove(best)
 

@@ -43,7 +43,10 @@ class TensorInfo(_Answer):
 
     name: LongText
     shape: Annotated[tuple[Annotated[int, Field(ge=1, lt=2**31)], ...], Field(max_length=16)]
-    dtype: Literal["int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32"]
+    dtype: Literal[
+        "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+        "float16", "float32", "float64",
+    ]  # fmt: skip
     scale: Annotated[FiniteFloat, Field(gt=0)] | None = None
     zero_point: int | None = None
 

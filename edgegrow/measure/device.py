@@ -130,11 +130,19 @@ class LocalDevice(Device):
         Command that starts Python; by default this process's own.
     name : str
         What messages call it.
+    temporary : str, optional
+        Folder that temporary ones are made in; by default the system's, which ``TMPDIR`` may name.
     """
 
-    def __init__(self, python: Sequence[str] = (sys.executable,), name: str = "local") -> None:
+    def __init__(
+        self,
+        python: Sequence[str] = (sys.executable,),
+        name: str = "local",
+        temporary: str | None = None,
+    ) -> None:
         self.name = name
         self.python = tuple(python)
+        self._temporary = temporary
 
     def run(
         self, command: Sequence[str], *, timeout_s: float, max_output_bytes: int = MAX_OUTPUT_BYTES
@@ -196,7 +204,9 @@ class LocalDevice(Device):
     def folder(self) -> Iterator[str]:
         """Make a new temporary folder; it is removed at the end."""
         try:
-            made = tempfile.TemporaryDirectory(prefix="edgegrow-", ignore_cleanup_errors=True)
+            made = tempfile.TemporaryDirectory(
+                prefix="edgegrow-", dir=self._temporary, ignore_cleanup_errors=True
+            )
         except OSError as error:
             raise DeviceError(f"{self.name}: cannot make a temporary folder: {error.strerror}") from error
         with made as path:

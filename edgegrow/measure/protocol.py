@@ -37,6 +37,9 @@ Word = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """A whole number that other languages read too; a larger one is kept as a float."""
 
+_NEVER_BELOW_0 = frozenset({"bytes", "cycles", "fraction", "instructions", "LSB", "macs", "ms", "params"})
+"""Units of what is counted or timed. A part, of a metric with a colon, may be a difference of two."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -119,6 +122,15 @@ class Measurement(_Frozen):
     method: str = ""
     error: Annotated[FiniteFloat, Field(ge=0)] | None = None
     trials: Annotated[Count, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Measurement:
+        values = (self.value, *self.samples)
+        if self.unit in _NEVER_BELOW_0 and ":" not in self.metric and min(values) < 0:
+            raise ValueError(f"{self.metric} below 0 {self.unit} is impossible")
+        if self.unit == "fraction" and max(values) > 1:
+            raise ValueError(f"{self.metric} above 1 is impossible: it is a fraction")
+        return self
 
 
 class Unavailable(_Frozen):

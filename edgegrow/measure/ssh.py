@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edgegrow.errors import InputError
 from edgegrow.measure.device import DeviceError, DeviceTimeout
@@ -70,10 +70,14 @@ def _parse(address: str) -> tuple[str | None, str, int | None]:
     try:
         parts = urlsplit(address)
         user, host, port = parts.username, parts.hostname, parts.port
+        # As it is written: urllib's is in lower case, and a name in ~/.ssh/config need not be.
+        written = parts.netloc.rpartition("@")[2]
+        if host:
+            host = written[(start := written.lower().index(host)) : start + len(host)]
     except ValueError as error:
         raise InputError(f"{address}: {error}: {hint}") from error
     if parts.password is not None:
         raise InputError(f"ssh://{host}: passwords are not taken: leave it out, and use a key or an agent")
     if parts.scheme != "ssh" or not host or parts.path.strip("/") or parts.query or parts.fragment:
         raise InputError(f"{address}: this is no address of a device: {hint}")
-    return user, host, port
+    return None if user is None else unquote(user), host, port

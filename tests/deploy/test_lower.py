@@ -448,14 +448,31 @@ def test_samples_that_do_not_suit(shape):
 
 def test_a_graph_that_computes_something_else_is_refused():
     module = nn.Sequential(nn.Flatten(), nn.Linear(128, 8), nn.ReLU(), nn.Linear(8, 4))
-    graph = lower(module, IMAGE)
-    check_agreement(module, graph, IMAGE)
+    nn.init.zeros_(module[3].weight)  # what lies before it counts for nothing yet
+    nn.init.zeros_(module[3].bias)
+    check_agreement(module, IMAGE)
+    assert not module[3].weight.any(), "it is not changed"
     hook = nn.modules.module.register_module_forward_hook(  # of all modules, and so of no one
         lambda layer, inputs, output: output / 2 if isinstance(layer, nn.ReLU) else None
     )
     try:
         with pytest.raises(UnsupportedError, match="computes something else") as caught:
-            check_agreement(module, graph, IMAGE)
+            check_agreement(module, IMAGE)
     finally:
         hook.remove()
     assert "\n" not in str(caught.value)
+
+
+def test_outputs_that_are_no_numbers_agree_with_nothing():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(128, 4))
+    nn.init.constant_(module[1].bias, float("nan"))
+    with pytest.raises(UnsupportedError, match="computes something else"):
+        check_agreement(module, IMAGE)
+
+
+def test_outputs_of_deep_and_wide_networks_stay_finite():
+    """Moved by a tenth, whatever their size is, weights of 1000 inputs would double what goes through."""
+    wide = nn.Linear(1000, 1000)
+    nn.init.kaiming_normal_(wide.weight)
+    layers = [nn.ReLU(), wide] * 120
+    check_agreement(nn.Sequential(nn.Flatten(), nn.Linear(128, 1000), *layers, nn.Linear(1000, 4)), IMAGE)

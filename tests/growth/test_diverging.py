@@ -72,6 +72,12 @@ def test_a_step_of_which_all_tries_diverge_ends_the_run(exploding, tmp_path):
     assert len(lost) >= 2
 
 
+def test_a_block_is_not_taken_where_there_is_nothing_to_compare_it_with(exploding, tmp_path):
+    exploding("grow 1, proportional", "grow 1, gain")
+    with pytest.raises(DivergedError, match=r"growth step 1: .* without changing the structure diverged"):
+        api.grow(configuration(), tmp_path / "run")
+
+
 def test_a_look_that_diverges_is_behind_every_other(digits):
     config = TrainConfig(epochs=1.0).model_copy(update={"lr": 1e38})
     trained, network = Vetting(digits, config, 0), load_net("mlp").build((1, 8, 8), 10, None)

@@ -171,8 +171,9 @@ def test_shapes_and_types_that_cannot_be_run(tmp_path, shape, element, words):
         open_artifact(path)
 
 
-def test_float_artifact(tmp_path):
-    tensors = [("x", TensorProto.FLOAT, [1, 4])], [("y", TensorProto.FLOAT, [1, 4])]
+@pytest.mark.parametrize("element", [TensorProto.FLOAT, TensorProto.DOUBLE])
+def test_float_artifact(tmp_path, element):
+    tensors = [("x", element, [1, 4])], [("y", element, [1, 4])]
     path = write_onnx_model(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], *tensors)
     with open_artifact(path) as session:
         x = np.float32([[1, -2, 3, -4], [0, 1, 2, 3]])

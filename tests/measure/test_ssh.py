@@ -89,13 +89,13 @@ def test_an_alias_of_the_configuration(sshd, tmp_path):
     (tmp_path / "hosts").write_text((files / "known_hosts").read_text())
     (files / "known_hosts").unlink()
     (files / "config").write_text(
-        f"Host board\n HostName 127.0.0.1\n Port {sshd.port}\n User {sshd.user}\n"
+        f"Host MyBoard\n HostName 127.0.0.1\n Port {sshd.port}\n User {sshd.user}\n"
         f" IdentityFile {tmp_path}/key\n UserKnownHostsFile {tmp_path}/hosts\n"
     )
     try:
-        works("ssh://board")
+        works("ssh://MyBoard")
         (tmp_path / "hosts").write_text("")
-        fails("ssh://board", "is not in known_hosts")
+        fails("ssh://MyBoard", "is not in known_hosts")
     finally:
         (files / "config").unlink()
         (tmp_path / "key").rename(files / "id_ed25519")
@@ -112,7 +112,8 @@ def test_a_key_that_is_not_let_in(sshd, tmp_path, monkeypatch):
 
 
 def test_a_user_that_is_not_there(sshd):
-    fails(f"ssh://nobody-of-that-name@127.0.0.1:{sshd.port}", "for nobody-of-that-name: ssh-copy-id")
+    for written, user in (("nobody-of-that-name", "nobody-of-that-name"), ("no%40one", "no@one")):
+        fails(f"ssh://{written}@127.0.0.1:{sshd.port}", f"for {user}: ssh-copy-id")
 
 
 def test_a_key_with_a_passphrase_is_for_the_agent(sshd, tmp_path, monkeypatch):

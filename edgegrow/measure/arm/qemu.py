@@ -15,7 +15,14 @@ from edgegrow.measure.arm.counts import Counts, read_counts
 from edgegrow.measure.arm.preparing import prepare_sysroot
 from edgegrow.measure.arm.sysroot import ANY_FOLDER, Sysroot, installation_folder, sysroot_in
 from edgegrow.measure.container import ContainerDevice
-from edgegrow.measure.device import MAX_OUTPUT_BYTES, Device, DeviceError, Finished, LocalDevice
+from edgegrow.measure.device import (
+    MAX_OUTPUT_BYTES,
+    Device,
+    DeviceError,
+    Finished,
+    LocalDevice,
+    last_line,
+)
 from edgegrow.measure.remote import Say
 from edgegrow.measure.runner.marked import MARK_SYSCALL
 
@@ -26,6 +33,10 @@ IMAGE_FOLDER = "/opt/edgegrow/arm"
 """Where it is prepared in the image."""
 
 _ANSWER_SECONDS = 60.0
+
+_TEMPORARY = "/tmp"
+"""Where runs have their folders, here as in a container, whatever ``TMPDIR`` is: the length of their paths is
+a part of what is counted."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,9 @@ def open_emulator(core: Core, say: Say) -> QemuDevice:
     """
     prepare_sysroot(core.architecture, say)
     prepare_counter()
-    return open_installed(LocalDevice(name="emulator"), core, str(installation_folder()))
+    return open_installed(
+        LocalDevice(name="emulator", temporary=_TEMPORARY), core, str(installation_folder())
+    )
 
 
 def open_container(core: Core, image: str) -> QemuDevice:
@@ -171,7 +184,9 @@ def open_installed(host: Device, core: Core, folder: str) -> QemuDevice:
 def _ask(host: Device, command: tuple[str, ...], otherwise: str) -> str:
     finished = host.run(command, timeout_s=_ANSWER_SECONDS, max_output_bytes=1 << 16)
     if finished.exit_code:
-        raise DeviceError(f"{host.name}: {otherwise}: see edgegrow doctor, or build the image again")
+        told = last_line(finished.stderr)
+        why = f"{otherwise} ({told})" if told else otherwise
+        raise DeviceError(f"{host.name}: {why}: see edgegrow doctor, or build the image again")
     return finished.stdout.decode(errors="replace")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_NUMBERS = ("int8", "uint8", "int16", "uint16", "int32", "int64", "float16", "float32")
+_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+_NUMBERS = (*_INTEGERS, "float16", "float32", "float64")
 
 
 class Unusable(Exception):

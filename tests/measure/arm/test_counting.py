@@ -1,17 +1,17 @@
 """Counting real artifacts in the emulator, where it is prepared; and what is said where it cannot be."""
 
 import shutil
+import tempfile
 from types import SimpleNamespace
 
 import pytest
 
 from edgegrow.errors import InputError
 from edgegrow.measure.arm.cores import find_core
-from edgegrow.measure.arm.counter import prepare_counter
 from edgegrow.measure.arm.counting import count_on
-from edgegrow.measure.arm.qemu import open_installed
+from edgegrow.measure.arm.qemu import open_emulator, open_installed
 from edgegrow.measure.arm.scale import CycleScale
-from edgegrow.measure.arm.sysroot import find_sysroot, installation_folder
+from edgegrow.measure.arm.sysroot import find_sysroot
 from edgegrow.measure.device import DeviceError, LocalDevice
 from edgegrow.measure.protocol import TargetRef
 from edgegrow.measuring import Options, measure_artifact
@@ -24,10 +24,7 @@ TARGET = TargetRef(name="raspberry-pi-4", sha256="0" * 64)
 def emulator():
     if find_sysroot("aarch64") is None or shutil.which("qemu-aarch64") is None:
         pytest.skip("the emulator is not prepared: edgegrow doctor --fix emulator")
-    prepare_counter()
-    with open_installed(
-        LocalDevice(name="emulator"), find_core("Cortex-A72"), str(installation_folder())
-    ) as device:
+    with open_emulator(find_core("Cortex-A72"), print) as device:
         yield device
 
 
@@ -46,6 +43,14 @@ def test_litert_takes_the_same_instructions_each_time(counted):
     assert first.identity.runtime == "litert"
     assert "libc" in first.identity.os
     assert (first.identity.governor, first.identity.affinity, first.identity.clock_hz) == (None, None, None)
+
+
+def test_counts_do_not_depend_on_where_temporary_files_are(emulator, counted, files, monkeypatch, tmp_path):
+    for name in ("a", "a-longer-place-that-moves-the-stack"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+        profile = count_on(emulator, files.tflite, target=TARGET)
+        assert profile.find("instructions") == counted.profiles[0].find("instructions")
 
 
 def test_it_is_plausible_and_latency_is_predicted_from_it(counted):
