@@ -138,9 +138,8 @@ class Cell:
                 "give another --runs, or delete it and its folder"
             )
         needs = self.needs()
-        if needed.keys() != needs.keys() or not all(_about(needed[name], needs[name]) for name in needs):
-            return None
-        return found
+        same = needed.keys() == needs.keys() and all(_as_before(needed[name], needs[name]) for name in needs)
+        return found if same else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -150,15 +149,34 @@ class Cell:
             del values["grow"]
         return values
 
-    def needs(self) -> dict[str, float | None]:
-        """Tell the cells that this one needs by what their training took; None where one is not finished."""
+    def needs(self) -> dict[str, Figures | None]:
+        """Tell what it stands on of the cells that it needs; None where one is not finished."""
         results = {name: self.of(name).result() for name in self.arm.needs}
-        return {name: result and result["macs_trained"] for name, result in results.items()}
+        told = _STOOD_ON[self.arm.kind]
+        return {name: result and {key: result[key] for key in told} for name, result in results.items()}
 
 
-def _about(before: float | None, now: float | None) -> bool:
-    """Whether the training of a cell that is needed is what it was, within what counts as equal."""
-    return before == now if None in (before, now) else isclose(before, now, rel_tol=EQUAL)  # type: ignore[arg-type]
+_NETWORK = ("macs_trained", "widths", "validation_accuracy")
+"""What tells the network of a cell from that of the same cell made anew."""
+
+_STOOD_ON = {
+    "scratch": ("macs_trained",),
+    "grown-scratch": _NETWORK,
+    "prune": _NETWORK,
+    "grow": (),
+    "large": (),
+}
+"""What a kind of cell takes of those that it needs: their training, or their network too."""
+
+
+def _as_before(before: Figures | None, now: Figures | None) -> bool:
+    """Whether a cell that is needed is what it was, its training within what counts as equal."""
+    if before is None or now is None or before.keys() != now.keys():
+        return before == now
+    return all(
+        isclose(before[key], now[key], rel_tol=EQUAL) if key == "macs_trained" else before[key] == now[key]
+        for key in now
+    )
 
 
 def run_cell(cell: Cell) -> None:
@@ -221,9 +239,16 @@ def _grow(cell: Cell) -> Figures:
         "costs": run.costs(),
         "widths": checkpoint.widths,
         **run.training(),
-        "seconds": sum(e["seconds"] for e in every if e["event"] in ("epoch", "growth")),
+        "seconds": sum(e["seconds"] for e in every if _counts(e)),
         "seconds_with_delivery": whole,
     }
+
+
+def _counts(event: Figures) -> bool:
+    """Whether an event's seconds are no part of another's: a growth step has those of its short trainings."""
+    return event["event"] == "growth" or (
+        event["event"] == "epoch" and not event["stage"].startswith("grow ")
+    )
 
 
 def _check_resumable(cell: Cell) -> None:

@@ -115,10 +115,12 @@ def _better_on_three(results: Results) -> Claim:
 
 
 def _best_pruning(results: Results) -> str | None:
-    """Return the pruning arm of the best validation accuracy, averaged over the tasks that all have."""
-    arms = [arm for arm in PRUNING if any(results[task].get(arm) for task in results)]
+    """Return the pruning arm of the best validation accuracy, of those that most tasks have."""
+    has = {arm: [task for task in results if results[task].get(arm)] for arm in PRUNING}
+    most = max(map(len, has.values()))
+    arms = [arm for arm in PRUNING if len(has[arm]) == most]
     tasks = [task for task in results if all(results[task].get(arm) for arm in arms)]
-    if not arms or not tasks:
+    if not tasks:
         return None
 
     def mean(arm: str) -> float:
@@ -147,9 +149,9 @@ def _cheaper_than_pruning(results: Results) -> Claim:
     best = _best_pruning(results)
     shares = {}
     for task, arms in results.items():
-        if best is not None and arms.get(DEFAULT) and arms.get(best):
-            own, other = (fmean(f["macs_trained"] for f in arms[arm].values()) for arm in (DEFAULT, best))
-            shares[task] = own / other
+        own, other = arms.get(DEFAULT, {}), arms.get(best or "", {})
+        if seeds := own.keys() & other.keys():
+            shares[task] = fmean(own[s]["macs_trained"] / other[s]["macs_trained"] for s in seeds)
     if not shares:
         return Claim(text, None, "no task has both")
     return Claim(

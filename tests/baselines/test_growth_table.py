@@ -1,6 +1,7 @@
 """The table of growing: its statistics against SciPy, its claims on made-up numbers, its cells for real."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from scipy import stats
 
 from edgegrow.errors import InputError
 from edgegrow.listener import Silent
+from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +134,23 @@ def test_differences_pair_equal_seeds_alone():
     assert pooled_difference(results, "prune-l1") is None
 
 
+def test_shares_of_training_pair_equal_seeds_alone():
+    results = made_up({"prune-l1": (1.0, 0.1, 2e12)})
+    for arms in results.values():
+        arms["default"][9] = figures(0.9, 3e12)
+    (claim,) = (claim for claim in claims(results, []) if "At most half" in claim.text)
+    assert claim.holds
+    assert f"{next(iter(results))} 0.500" in claim.evidence
+
+
+def test_a_pruning_arm_of_one_task_is_not_the_best_of_all():
+    results = made_up({"prune-l1": (0.2, 0.1, 2e12), "prune-bn": (0.1, 0.1, 2e12)})
+    next(iter(results.values()))["prune-l1-whole"] = {0: figures(0.999, 5e12)}
+    (claim,) = (claim for claim in claims(results, []) if "best pruning arm on average" in claim.text)
+    assert "best by validation is prune-bn" in claim.evidence
+    assert f"over {3 * len(results)} pairs" in claim.evidence
+
+
 def cell(runs, arm, seed=0, epochs=2.0):
     task = growth_tasks.SMOKE[SMOKE]
     return growth_cells.Cell(SMOKE, task, arm, seed, epochs, Path("none.npz"), runs)
@@ -187,7 +206,7 @@ def test_the_table_tells_of_every_arm(finished):
         assert f"| {found['macs']:,.0f} |" in row
     kept = json.loads(json.dumps(contents(results, [])))
     assert kept["tasks"][SMOKE]["cells"]["scratch"][0]["needs"] == {
-        "default": results[SMOKE]["default"][0]["macs_trained"]
+        "default": {"macs_trained": results[SMOKE]["default"][0]["macs_trained"]}
     }
 
 
@@ -216,6 +235,28 @@ def test_a_control_of_another_default_is_not_finished(tmp_path):
     changed = json.loads(default.file.read_text()) | {"macs_trained": 1e9}
     default.file.write_text(json.dumps(changed))
     assert cell(tmp_path, "scratch").result() is None
+
+
+def test_a_control_of_another_network_is_not_finished(finished, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(finished, runs)
+    for needed, stands_on_it in (("default", "grown-scratch"), ("large", "prune-l1")):
+        assert cell(runs, stands_on_it).result() is not None
+        file = cell(runs, needed).file
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"validation_accuracy": 0.5}))
+        assert cell(runs, stands_on_it).result() is None
+    assert cell(runs, "scratch").result() is not None, "it takes the training alone"
+
+
+def test_seconds_are_counted_once(finished):
+    """A growth step's have those of its short trainings."""
+    one = cell(finished, "default")
+    events = list(RunFolder.open(one.folder).history())
+    tries = sum(e["seconds"] for e in events if e["event"] == "epoch" and e["stage"].startswith("grow"))
+    assert 0 < tries < sum(e["seconds"] for e in events if e["event"] == "growth")
+    every = sum(e["seconds"] for e in events if e["event"] in ("epoch", "growth"))
+    assert one.result()["seconds"] == pytest.approx(every - tries)
+    assert one.result()["seconds"] < one.result()["seconds_with_delivery"]
 
 
 def test_an_arm_whose_setting_does_not_exist_says_so_in_one_line(monkeypatch, tmp_path):
