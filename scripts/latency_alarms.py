@@ -1,6 +1,6 @@
 """How often the gate takes the noise of a clock for a slower artifact, and a slower artifact for noise.
 
-    python scripts/latency_alarms.py model.tflite model.onnx [--repeats 24] [--results docs/results] [--name NAME]
+    python scripts/latency_alarms.py MODEL ... [--repeats 24] [--results docs/results] [--name NAME]
 
 Measures every artifact on this machine again and again, in turns, and gates each profile against each other
 one of the same artifact under several limits of latency: every failure is a false alarm. Then the same pairs
