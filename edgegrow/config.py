@@ -214,24 +214,20 @@ def resolve_config(
     """
     tree = _read_toml(file) if file is not None else {}
     tree.pop("versions", None)  # written beside the configuration for the record, not part of it
-    if isinstance(budget := tree.get("budget"), str):
-        tree["budget"] = Budget.parse(budget).limits
-    if isinstance(ladder := tree.get("ladder"), str):
-        tree["ladder"] = Ladder.parse(ladder).model_dump()
-    if isinstance(goal := tree.get("goal"), str):
-        tree["goal"] = Goal.parse(goal).model_dump()
+    _parse(tree)
     for key, value in (values or {}).items():
         if value is not None:
             _put(tree, key, value)
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
+        if not equals or not all(part.strip() for part in key.split(".")):
             raise InputError(f"--set {setting}: write section.key=value")
         try:
             value = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
             value = text  # a bare word: a string without its quotes
         _put(tree, key.strip(), value)
+    _parse(tree)
     tree.setdefault("budget", {})
     try:
         return RunConfig.model_validate(tree)
@@ -246,12 +242,27 @@ def dump_config(config: RunConfig, versions: Mapping[str, str]) -> str:
     return tomli_w.dumps({**tree, "versions": dict(versions)})
 
 
+def _parse(tree: dict[str, Any]) -> None:
+    """Read what is written as on the command line: ``budget = "macs=250k"``."""
+    if isinstance(budget := tree.get("budget"), str):
+        tree["budget"] = Budget.parse(budget).limits
+    if isinstance(ladder := tree.get("ladder"), str):
+        tree["ladder"] = Ladder.parse(ladder).model_dump()
+    if isinstance(goal := tree.get("goal"), str):
+        tree["goal"] = Goal.parse(goal).model_dump()
+
+
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise InputError(f"{dotted}: {section} is not a section: see config.toml of a run for the keys")
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{dotted}: {value!r} is no valid text: rename it") from error
     tree[key] = value
 
 

@@ -304,7 +304,7 @@ class RunFolder:
             tensors |= _tensors(prefix, network, own)
         self.checkpoints.mkdir(exist_ok=True)
         number = 1 + max((int(file.stem) for file in self._checkpoint_files()), default=0)
-        content = save(tensors)
+        content = save(_unshared(tensors))
         write_atomic(self.checkpoints / f"{number:04}.safetensors", content)
         description = {
             "schema": _SCHEMA,
@@ -370,6 +370,16 @@ def _tensors(of: str, module: nn.Module, optimizer: torch.optim.Optimizer) -> di
         if momentum is not None:
             tensors[f"{of}momentum.{name}"] = momentum.contiguous()
     return tensors
+
+
+def _unshared(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copy what has been there under another name: safetensors takes no two tensors of one memory."""
+    kept: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        kept[name] = tensor.clone() if tensor.data_ptr() in places else tensor
+        places.add(tensor.data_ptr())
+    return kept
 
 
 def _digest(description: Mapping[str, Any]) -> str:

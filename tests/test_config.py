@@ -115,6 +115,9 @@ def test_later_sources_win(tmp_path):
     config = resolve_config(file, {"seed": 2}, ["train.lr=0.05", "net.name=mlp", "net.widths=[8, 8]"])
     assert (config.seed, config.train.lr, config.train.batch_size) == (2, 0.05, 32)
     assert (config.budget.macs, config.net.name, config.net.widths) == (10e3, "mlp", (8, 8))
+    config = resolve_config(file, settings=["budget=macs=5k", "goal=accuracy=90%"])
+    assert (config.budget.macs, config.goal.accuracy) == (5e3, 0.9)
+    assert resolve_config(file, settings=["budget.macs=7e3"]).budget.macs == 7e3
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,9 @@ def test_later_sources_win(tmp_path):
         ("budget='macs=1k'", ("train.epochs=-3",), r"train.epochs: .*greater than 0.*given: -3"),
         ("budget='macs=1k'", ("train.epochs=nan",), "train.epochs"),
         ("budget='macs=1k'", ("epochs",), "write section.key=value"),
+        ("budget='macs=1k'", ("=1",), "write section.key=value"),
+        ("budget='macs=1k'", ("train.=1",), "write section.key=value"),
+        ("budget='macs=1k'", ("data.name=d/\udcff",), "data.name: .* is no valid text"),
         ("budget='macs=1k'\nseed=1.5", (), "seed"),
         ("budget=7", (), "budget"),
     ],

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from edgegrow import api
 from edgegrow.config import resolve_config
@@ -79,6 +80,29 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
         run.save_checkpoint(Progress(waited=step), network, optimizer)
         assert run.load_checkpoint().progress.waited == step
     assert sorted(file.stem for file in run.checkpoints.glob("*.json")) == ["10000", "10001"]
+
+
+def test_layers_that_share_a_parameter_are_kept_and_come_back(tmp_path):
+    def build():
+        torch.manual_seed(0)
+        layers = [nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16)]
+        layers[5].weight = layers[3].weight
+        return trace(nn.Sequential(*layers, nn.ReLU(), nn.Linear(16, 10)), (1, 8, 8))
+
+    run, network, again = RunFolder.create(tmp_path / "run", configuration(), {}), build(), build()
+    optimizer = torch.optim.SGD(network.graph.parameters(), lr=0.1, momentum=0.9)
+    network.graph(torch.ones(2, 1, 8, 8)).square().sum().backward()
+    optimizer.step()
+    run.save_checkpoint(Progress(), network, optimizer)
+    checkpoint = run.load_checkpoint()
+    restored = checkpoint.build(again)
+    assert restored.module("3").weight is restored.module("5").weight
+    for before, after in zip(network.graph.parameters(), restored.graph.parameters(), strict=True):
+        assert torch.equal(before, after)
+    other = torch.optim.SGD(restored.graph.parameters(), lr=0.1, momentum=0.9)
+    checkpoint.restore_optimizer(restored.graph, other)
+    shared = other.state[restored.module("5").weight]["momentum_buffer"]
+    assert torch.equal(shared, optimizer.state[network.module("3").weight]["momentum_buffer"])
 
 
 def test_a_run_interrupted_again_and_again_is_still_the_same(whole, tmp_path):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 from edgegrow.errors import InputError
 from edgegrow.growth.channels import NetworkTrace
@@ -49,7 +51,8 @@ class Architecture:
 def initialise(trace: NetworkTrace, seed: int) -> None:
     """Give a network fresh weights: each layer's own initialisation in PyTorch, drawn from the seed.
 
-    Parameters that no ``reset_parameters`` of their module draws anew stay as they are.
+    Parameters that no ``reset_parameters`` of their module draws anew stay as they are. What a
+    parametrization computes, such as a weight norm, is drawn and given to it.
 
     Parameters
     ----------
@@ -61,5 +64,17 @@ def initialise(trace: NetworkTrace, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module in trace.graph.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
+            if not callable(reset := getattr(module, "reset_parameters", None)):
+                continue
+            with torch.no_grad(), parametrize.cached():
+                reset()  # in place, which changes the cached tensors of parametrizations alone
+                drawn = {name: getattr(module, name).clone() for name in _parametrized(module)}
+            for name, tensor in drawn.items():
+                setattr(module, name, tensor)
+
+
+def _parametrized(module: nn.Module) -> list[str]:
+    """Name the parameters of a module that parametrizations compute."""
+    if not parametrize.is_parametrized(module):
+        return []
+    return [name for name, _ in module.get_submodule("parametrizations").named_children()]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import isfinite
 
 import torch
 
 from edgegrow.config import GrowConfig
 from edgegrow.data.dataset import Split
+from edgegrow.errors import DivergedError
 from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import Context, Move, offer
 from edgegrow.growth.moves.protocol import Batch
@@ -82,15 +84,26 @@ def score(
     Returns
     -------
     moves : list of Move
-        Some of them widen, whatever the group.
+        Some of them widen, whatever the group; what promises no number is left out.
     context : Context
         Knows what it took.
+
+    Raises
+    ------
+    DivergedError
+        If the network has gone so far astray that nothing can be scored.
     """
     context = Context(trace, list(_batches(samples)), rng, config.products)
-    moves = [move for kind in config.moves for move in offer(kind, context)]
+    try:
+        moves = [move for kind in config.moves for move in offer(kind, context) if isfinite(move.gain)]
+    except torch.linalg.LinAlgError as error:
+        message = (
+            "growth: the network's derivatives are no numbers any more, training diverged: lower train.lr"
+        )
+        raise DivergedError(message) from error
     widened = {group for move in moves for group in move.channels}
-    moves += [move for move in offer(_FILLER, context) if move.group not in widened]
-    return moves, context
+    filling = (move for move in offer(_FILLER, context) if move.group not in widened)
+    return [*moves, *(move for move in filling if isfinite(move.gain))], context
 
 
 def _batches(samples: Split) -> Iterator[Batch]:

@@ -42,8 +42,8 @@ def build_network(
     Raises
     ------
     InputError
-        If the network takes no widths, cannot be built or traced, has frozen parameters, or does not return
-        a logit for each class.
+        If the network takes no widths, cannot be built or traced, has parameters that are frozen or of
+        another type than float32, or does not return a logit for each class.
     """
     if widths is not None and net.widths is None:
         raise InputError(f"net {net.name}: it takes no widths: leave net.widths out")
@@ -53,6 +53,13 @@ def build_network(
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
     if frozen:
         raise InputError(f"net {net.name}: {frozen[0]} is frozen: growing trains all parameters")
+    for name, parameter in module.named_parameters():
+        kind, place = str(parameter.dtype).removeprefix("torch."), parameter.device.type
+        if (kind, place) != ("float32", "cpu"):
+            raise InputError(
+                f"net {net.name}: {name} is {kind} on {place}: edgegrow trains float32 networks on the CPU: "
+                "return module.float().cpu()"
+            )
     traced = trace(module, input_shape)
     returned = tuple(traced.output_shape[1:])
     if returned != (classes,):

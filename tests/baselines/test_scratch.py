@@ -5,6 +5,7 @@ from math import cos, pi
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from edgegrow.baselines.problem import macs_of
 from edgegrow.baselines.scratch import train_from_scratch, train_network, train_rungs
@@ -109,6 +110,26 @@ def test_parameters_that_nothing_initialises_stay_as_they_are(digits):
     initialise(network, 1234)
     assert network.graph.scale.item() == pytest.approx(0.7)
     assert not torch.equal(network.graph.get_submodule("linear").weight, before)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_parametrized_weights_are_drawn_anew(digits, norm):
+    """As the layer's own initialisation draws them: uniform within 1 / sqrt(inputs)."""
+    network = trace(nn.Sequential(nn.Flatten(), norm(nn.Linear(64, 10))), digits.input_shape)
+    layer = network.graph.get_submodule("1")
+    with torch.no_grad():
+        for parameter in network.graph.parameters():
+            parameter.fill_(7.0)
+    initialise(network, 1234)
+    drawn = [parameter.detach().clone() for parameter in layer.parameters()]
+    assert not any((parameter == 7).any() for parameter in drawn)
+    if norm is parametrizations.weight_norm:
+        weight = layer.weight.detach()
+        assert weight.abs().max() <= 1 / 8 + 1e-6
+        assert weight.std() == pytest.approx(1 / 8 / 3**0.5, rel=0.1)
+    initialise(network, 1234)
+    for before, after in zip(drawn, layer.parameters(), strict=True):
+        torch.testing.assert_close(before, after.detach(), rtol=0, atol=1e-6)
 
 
 def test_every_rung_has_a_training_of_its_own_within_its_limit(digits):

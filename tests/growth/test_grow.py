@@ -1,6 +1,6 @@
 """The growth loop on real digits: budgets kept and filled, every step recorded, the training it was given."""
 
-from math import cos, pi
+from math import cos, isfinite, pi
 from typing import get_args
 
 import pytest
@@ -10,10 +10,11 @@ from torch import nn
 from edgegrow.config import GrowConfig, Kind, TrainConfig
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.data.dataset import Split
+from edgegrow.errors import DivergedError
 from edgegrow.growth.allocations import Allocator
 from edgegrow.growth.filter_norms import filter_norms
 from edgegrow.growth.grow import Grower
-from edgegrow.growth.moves import BLOCKS, KINDS, REFERENCE_STEP
+from edgegrow.growth.moves import BLOCKS, KINDS, REFERENCE_STEP, Context, offer
 from edgegrow.growth.probe import count_of, take
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.scoring import FEWEST_SAMPLES, MOST_SAMPLES, score, subsets
@@ -186,6 +187,22 @@ def test_a_block_that_the_target_refuses_is_not_inserted(digits):
         "proportional",
         "gain",
     }
+
+
+def test_what_promises_no_number_is_left_out(digits):
+    """Of a network that has gone astray: its derivatives overflow."""
+    trace = problem(digits, "dscnn", {"macs": 1e6}).example
+    with torch.no_grad():
+        for parameter in trace.graph.parameters():
+            parameter.mul_(1e8)
+    samples = Split(digits.train.x[:64], digits.train.y[:64])
+    batch = (torch.from_numpy(samples.x), torch.from_numpy(samples.y))
+    offered = offer("new", Context(trace, [batch], generator(0), 4))
+    assert not all(isfinite(move.gain) for move in offered)
+    moves, _ = score(trace, samples, GrowConfig(moves=("new", "weigh")), generator(0))
+    assert all(isfinite(move.gain) for move in moves)
+    with pytest.raises(DivergedError, match=r"lower train\.lr"):
+        score(trace, samples, GrowConfig(moves=("split",)), generator(0))
 
 
 def test_filters_have_the_norm_of_fresh_ones_after_a_growth_step(digits):

@@ -103,6 +103,14 @@ def test_a_network_without_a_growable_group_is_refused():
         plant(fixed, {"macs": 1e6})
 
 
+def test_a_network_of_another_type_is_refused():
+    def double(shape, classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)).double()
+
+    with pytest.raises(InputError, match=r"1.weight is float64 on cpu: .* return module.float\(\).cpu\(\)"):
+        plant(SeedNetwork("own", double, None), {"macs": 1e6})
+
+
 def test_widths_for_a_network_that_takes_none_are_refused():
     net = SeedNetwork("own", lambda shape, classes: nn.Linear(64, 10), None)
     with pytest.raises(InputError, match="takes no widths"):
