@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from edgegrow.deploy.calibrate import shared_quantization
 from edgegrow.deploy.graph import FloatGraph, Graph, Reshape, Weighted
 from edgegrow.deploy.tflite import tflite_bytes
@@ -23,25 +25,35 @@ def sized_bytes(graph: FloatGraph | Graph) -> int:
 
     Weights and biases lie in buffers of 16-byte alignment behind a 12-byte header; a convolution has a scale
     for each channel of both, a linear layer one. What is equal is written once: zero points, tensor shapes,
-    and buffers, of which a float graph tells only that what runs twice, by name and size, has equal weights.
+    scales, and buffers. Of a float graph it is only known which operators have the same weights, and so their
+    scales (`edgegrow.deploy.operators.Weighted.stored_as`).
     """
     weighted = [op for op in graph.operators if isinstance(op, Weighted)]
-    scales = [_scales(op) for op in weighted]
     shapes = {tensor.shape for tensor in graph.tensors}
     shapes |= {op.weight.shape for op in weighted} | {op.bias.shape for op in weighted}
     reshaped = {op.output.shape for op in graph.operators if isinstance(op, Reshape)}
     return (
         sum(_buffer(size) for size in dict(_buffers(graph)).values())
-        + sum(2 * (_VECTOR + 4 * count) for count in scales)
-        + sum(2 * _VECTOR + 8 * count for count in set(scales))
+        + sum(_VECTOR + 4 * count for count in dict(_scales(graph)).values())
+        + sum(2 * _VECTOR + 8 * count for count in {_scale_count(op) for op in weighted})
         + sum(_VECTOR + 4 * len(shape) for shape in shapes)
         + sum(_buffer(4 * len(shape)) + _VECTOR + 4 * len(shape) + _RESHAPE_OPTIONS for shape in reshaped)
         + _ZERO_POINT * _zero_points(graph)
     )
 
 
-def _scales(op: Weighted) -> int:
+def _scale_count(op: Weighted) -> int:
     return op.bias.size if len(op.weight.shape) == 4 else 1
+
+
+def _scales(graph: FloatGraph | Graph) -> Iterator[tuple[object, int]]:
+    """Count of the scales of every weight and bias, by what makes them equal to another's."""
+    known = isinstance(graph, Graph)
+    for place, op in enumerate(graph.operators):
+        if isinstance(op, Weighted):
+            bias_scales = np.float32(op.inputs[0].scale) * op.weight_scales
+            yield op.weight_scales.tobytes() if known else op.stored_as, _scale_count(op)
+            yield bias_scales.tobytes() if known else place, _scale_count(op)
 
 
 def _buffers(graph: FloatGraph | Graph) -> Iterator[tuple[object, int]]:
@@ -49,7 +61,7 @@ def _buffers(graph: FloatGraph | Graph) -> Iterator[tuple[object, int]]:
     known = isinstance(graph, Graph)
     for place, op in enumerate(graph.operators):
         if isinstance(op, Weighted):
-            yield op.weight.tobytes() if known else (op.name, op.weight.shape), op.weight.size
+            yield op.weight.tobytes() if known else op.stored_as, op.weight.size
             yield op.bias.tobytes() if known else place, 4 * op.bias.size
 
 

@@ -60,5 +60,8 @@ def count_macs(layers: Sequence[LayerShape]) -> int:
 
 
 def count_params(layers: Sequence[LayerShape]) -> int:
-    """Weights and biases as deployed, batch norms folded; a layer that runs twice is stored once."""
+    """Weights and biases as deployed, batch norms folded; a layer that runs twice is stored once.
+
+    Layers do not tell where it is not: `edgegrow.deploy.graph.FloatGraph.params` knows the norms behind them.
+    """
     return sum({layer.name: layer.params for layer in layers}.values())

@@ -50,7 +50,8 @@ class LayerCosts:
     """Costs of a network in the metrics of a budget: of its deployed graph at the widths of some layers.
 
     Where a batch norm cannot be folded, the graph has a depthwise convolution in its place, which the layers
-    do not tell of; it has multiply-accumulates and parameters too.
+    do not tell of; it has multiply-accumulates and parameters too. Nor do they tell of a layer that is called
+    several times, each time with a norm of its own behind it: it is stored once for each of them.
 
     Parameters
     ----------
@@ -64,13 +65,15 @@ class LayerCosts:
 
     def __init__(self, metrics: Iterable[str], flash: FlashModel, graph: FloatGraph) -> None:
         self.metrics, self._flash, self._graph = tuple(metrics), flash, graph
-        self._weighted = {op.name for op in graph.operators if isinstance(op, Weighted)}
+        weighted = [op for op in graph.operators if isinstance(op, Weighted)]
+        self._weighted = {op.name for op in weighted}
+        self._stored_once = len({op.stored_as for op in weighted}) == len(self._weighted)
 
     def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
         """Return ``{metric: value}`` of a network of these layers."""
         graph = cache(lambda: resize_graph(self._graph, layers))
         # Counting layers takes a hundredth of the time, and growth counts often.
-        plain = self._weighted == {layer.name for layer in layers}
+        plain = self._stored_once and self._weighted == {layer.name for layer in layers}
         counters: Mapping[str, Callable[[], float]] = {
             "macs": lambda: count_macs(layers) if plain else graph().macs,
             "params": lambda: count_params(layers) if plain else graph().params,

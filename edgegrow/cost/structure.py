@@ -77,6 +77,7 @@ def random_graph(graph: FloatGraph, samples: Array, seed: int) -> Graph:
     """Fill a graph with random weights, and quantize it: what a network of these widths takes on a device.
 
     Kernels take the same time whatever the weights are, but for choices made when the package is written.
+    Calls of a layer that share its weights share them here too.
 
     Parameters
     ----------
@@ -88,19 +89,20 @@ def random_graph(graph: FloatGraph, samples: Array, seed: int) -> Graph:
         Of the weights.
     """
     rng = np.random.default_rng(seed)
-    operators = [
-        replace(
-            op,
-            weight=(rng.normal(size=op.weight.shape) * _fan_in(op) ** -0.5).astype(np.float32),
-            bias=rng.normal(scale=0.1, size=op.bias.shape).astype(np.float32),
-        )
-        if isinstance(op, Weighted)
-        else op
-        for op in graph.operators
-    ]
+    drawn: dict[tuple[object, ...], dict[str, Array]] = {}
+    operators = []
+    for op in graph.operators:
+        if isinstance(op, Weighted):
+            if op.stored_as not in drawn:
+                drawn[op.stored_as] = _draw(op, rng)
+            op = replace(op, **drawn[op.stored_as])
+        operators.append(op)
     return quantize(replace(graph, operators=tuple(operators)), samples)
 
 
-def _fan_in(op: Weighted) -> int:
-    """Count the inputs that each output sums."""
-    return prod(op.weight.shape) // op.bias.size
+def _draw(op: Weighted, rng: np.random.Generator) -> dict[str, Array]:
+    fan_in = prod(op.weight.shape) // op.bias.size  # the inputs that each output sums
+    return {
+        "weight": (rng.normal(size=op.weight.shape) * fan_in**-0.5).astype(np.float32),
+        "bias": rng.normal(scale=0.1, size=op.bias.shape).astype(np.float32),
+    }

@@ -131,13 +131,16 @@ class _AnyGraph:
 
     @property
     def params(self) -> int:
-        """Weights and biases; what runs twice, by name and size, is stored once."""
+        """Weights and biases; those of calls that share them are stored once."""
         stored = {
-            (op.name, op.weight.shape): op.weight.size + op.bias.size
+            self._stored_as(op): op.weight.size + op.bias.size
             for op in self.operators
             if isinstance(op, Weighted)
         }
         return sum(stored.values())
+
+    def _stored_as(self, op: Weighted) -> tuple[object, ...]:
+        return op.stored_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +171,10 @@ class Graph(_AnyGraph):
             self._check_parameters(op)
         if problem := overflow(op):
             raise InputError(f"operator {op.name}: {problem}")
+
+    def _stored_as(self, op: Weighted) -> tuple[object, ...]:
+        # Rounding may leave weights equal that norms have scaled: a scale a channel takes the factors up.
+        return op.name, op.weight.shape, op.weight.tobytes()
 
     def _check_parameters(self, op: Weighted) -> None:
         if op.weight.dtype != np.int8 or op.bias.dtype != np.int32:

@@ -63,10 +63,11 @@ def norm_factors(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Array, Array]:
     return factor, shift
 
 
-def scale_outputs(op: Weighted, factor: Array, shift: Array) -> Weighted:
-    """Multiply a float operator's output channels, and add to them."""
+def scale_outputs(op: Weighted, factor: Array, shift: Array, folded: str) -> Weighted:
+    """Multiply a float operator's output channels, and add to them; `folded` names what does."""
     return replace(
         op,
         weight=(op.weight * factor.reshape(op.along_channels)).astype(np.float32),
         bias=(op.bias * factor + shift).astype(np.float32),
+        folded=(*op.folded, folded),
     )

@@ -132,7 +132,7 @@ class _Lowering(Branches):
             self.refuse("it has no running statistics", "use track_running_stats=True")
         if norm.num_features != x.tensor.shape[-1]:
             self.refuse("it reads a flattened map", "normalize before flattening, or pool to 1x1")
-        return self.scale(x, *norm_factors(norm))
+        return self.scale(x, *norm_factors(norm), source=str(self.node.target))
 
     def do_average(self, call: Call, x: Value) -> Value:
         return self.pool(AveragePool2D, x, call.options)

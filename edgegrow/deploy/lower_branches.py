@@ -86,7 +86,7 @@ class Branches(Lowering):
 
     def do_hard_sigmoid(self, call: Call, x: Value) -> Value:
         """``relu6(x + 3) / 6``: a factor and a shift, clamped by the limits of int8."""
-        return self.scale(x, np.array([1 / 6]), np.array([0.5]), "unit")
+        return self.scale(x, np.array([1 / 6]), np.array([0.5]), call.kind, "unit")
 
     def do_add(self, call: Call, x: Value, y: Value) -> Value:
         """Add tensors of one shape."""

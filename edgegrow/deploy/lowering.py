@@ -155,11 +155,17 @@ class Lowering:
         """Make a map ``(1, 1, 1, c)`` of features ``(1, c)``; maps stay."""
         return x if len(x.tensor.shape) == 4 else self.reshape(x, (1, 1, 1, x.tensor.shape[1]), part)
 
-    def scale(self, x: Value, factor: Array, shift: Array, activation: Activation = "none") -> Value:
-        """Multiply channels and add to them: in the operator before, or by a depthwise convolution."""
+    def scale(
+        self, x: Value, factor: Array, shift: Array, source: str, activation: Activation = "none"
+    ) -> Value:
+        """Multiply channels and add to them: in the operator before, or by a depthwise convolution.
+
+        `source` names what the factors come from; of equal names they are equal.
+        """
         op = self.makers.get(x.tensor.name)
         if isinstance(op, Weighted) and op.activation == "none" and x.private:
-            self.makers[x.tensor.name] = replace(scale_outputs(op, factor, shift), activation=activation)
+            scaled = scale_outputs(op, factor, shift, source)
+            self.makers[x.tensor.name] = replace(scaled, activation=activation)
             return self.value(x.tensor, True)
         return self.emit(DepthwiseConv2D, self.as_map(x), **channelwise(x, factor, shift, activation))
 

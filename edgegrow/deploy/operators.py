@@ -136,17 +136,28 @@ class Weighted(Operator):
         What the output is clamped to.
     weight_scales : ndarray
         float32, one an output channel, or one for all in `FullyConnected`. 1 in a float graph.
+    folded : tuple of str
+        What is folded in, beside the layer that it is named after: paths of batch norms.
     """
 
     weight: Array
     bias: Array
     activation: Activation = "none"
     weight_scales: Array = field(default_factory=lambda: np.ones(1, np.float32))
+    folded: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return prod(self.output.shape[1:-1]) * self.weight.size
+
+    @property
+    def stored_as(self) -> tuple[object, ...]:
+        """Equal for operators whose weights are equal because of where they come from: whatever they are.
+
+        Calls of one layer are such, unless norms of their own are folded in: then the weights differ.
+        """
+        return self.name, self.folded, self.weight.shape
 
     @property
     def channel_axis(self) -> int:
@@ -194,6 +205,11 @@ class DepthwiseConv2D(_Convolution):
 @dataclass(frozen=True, eq=False)
 class FullyConnected(Weighted):
     """A linear layer; `weight` is ``(out, in)``, its columns in the NHWC order of the input."""
+
+    @property
+    def stored_as(self) -> tuple[object, ...]:
+        """Equal for operators whose weights are equal; the order of columns depends on the positions."""
+        return *super().stored_as, prod(self.inputs[0].shape[1:-1])
 
     def output_shape(self) -> tuple[int, ...]:
         """Shape that the inputs give."""

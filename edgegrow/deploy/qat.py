@@ -27,7 +27,8 @@ from edgegrow.deploy.quantize import quantize_within
 class FakeQuantized(nn.Module):
     """A float graph whose weights and biases are parameters, and whose every value is one that int8 can hold.
 
-    Operators that share a weight or bias, being one module called twice, share its parameter.
+    Operators that share a weight or bias, being one module called twice, share its parameter; not where
+    norms of their own are folded in (`edgegrow.deploy.operators.Weighted.stored_as`).
 
     Parameters
     ----------
@@ -44,14 +45,14 @@ class FakeQuantized(nn.Module):
         self.values = nn.ParameterList()
         self.places: dict[str, tuple[int, int]] = {}
         """Output of an operator -> where in `values` its weight and its bias are."""
-        known: dict[tuple[str, int, bytes], int] = {}
+        known: dict[tuple[object, ...], int] = {}
         for op in float_graph.operators:
             if isinstance(op, Weighted):
                 weight, bias = (self._place(op, array, known) for array in (op.weight, op.bias))
                 self.places[op.output.name] = weight, bias
 
-    def _place(self, op: Weighted, array: Array, known: dict[tuple[str, int, bytes], int]) -> int:
-        key = op.name, array.ndim, array.tobytes()
+    def _place(self, op: Weighted, array: Array, known: dict[tuple[object, ...], int]) -> int:
+        key = op.stored_as, array.ndim, array.tobytes()
         if key not in known:
             known[key] = len(self.values)
             self.values.append(nn.Parameter(torch.tensor(array, dtype=torch.float32)))
