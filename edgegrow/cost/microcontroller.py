@@ -23,7 +23,7 @@ from edgegrow.cost.layers import LayerShape
 from edgegrow.cost.structure import random_graph, resize_graph
 from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import write_c
-from edgegrow.deploy.c_memory import operator_memory
+from edgegrow.deploy.c_memory import constant_bytes, operator_memory
 from edgegrow.deploy.graph import Array, FloatGraph
 from edgegrow.errors import InputError
 from edgegrow.measure import mcu
@@ -134,13 +134,13 @@ class MicrocontrollerCosts:
             ]
             self._rest_cycles = max(emulated.rest_cycles for _, emulated in trials)
         # Code of few channels is a little smaller; the greatest is on the safe side.
-        self._code_bytes = max(e.flash_bytes - _constant_bytes(graph) for graph, e in trials)
+        self._code_bytes = max(e.flash_bytes - constant_bytes(graph) for graph, e in trials)
         self._fixed_ram_bytes = max(e.ram_bytes - _arena_bytes(graph) for graph, e in trials)
 
     def __call__(self, layers: Sequence[LayerShape]) -> dict[str, float]:
         """Predict ``{metric: value}`` of a network of these layers, whatever its weights: upper estimates."""
         graph = resize_graph(self.graph, layers)
-        flash = _constant_bytes(graph) + self._code_bytes + self.corrections.flash_bytes
+        flash = constant_bytes(graph) + self._code_bytes + self.corrections.flash_bytes
         ram = _arena_bytes(graph) + self._fixed_ram_bytes + self.corrections.ram_bytes
         return self._costs(graph, self._cycles(graph), flash, ram)
 
@@ -155,7 +155,7 @@ class MicrocontrollerCosts:
         graph = resize_graph(self.graph, layers)
         trial = emulate_network(self.board, graph, self.samples)
         self.corrections = Corrections()
-        flash_bytes = trial.flash_bytes - _constant_bytes(graph) - self._code_bytes
+        flash_bytes = trial.flash_bytes - constant_bytes(graph) - self._code_bytes
         ram_bytes = trial.ram_bytes - _arena_bytes(graph) - self._fixed_ram_bytes
         ratios, rest_cycles = [], 0
         if self._prices is not None:
@@ -278,10 +278,6 @@ def check_predictable(metrics: Iterable[str], board: Board) -> None:
             raise InputError(
                 f"budget {metric}: target '{board.name}' has no power figure: budget latency there"
             )
-
-
-def _constant_bytes(graph: FloatGraph) -> int:
-    return sum(operator_memory(op).constant_bytes for op in graph.operators)
 
 
 def _arena_bytes(graph: FloatGraph) -> int:

@@ -89,20 +89,19 @@ def random_graph(graph: FloatGraph, samples: Array, seed: int) -> Graph:
         Of the weights.
     """
     rng = np.random.default_rng(seed)
-    drawn: dict[tuple[object, ...], dict[str, Array]] = {}
-    operators = []
+    drawn: dict[tuple[object, ...], tuple[Array, Array]] = {}
+    operators: list[Operator] = []
     for op in graph.operators:
         if isinstance(op, Weighted):
             if op.stored_as not in drawn:
                 drawn[op.stored_as] = _draw(op, rng)
-            op = replace(op, **drawn[op.stored_as])
+            weight, bias = drawn[op.stored_as]
+            op = replace(op, weight=weight, bias=bias)
         operators.append(op)
     return quantize(replace(graph, operators=tuple(operators)), samples)
 
 
-def _draw(op: Weighted, rng: np.random.Generator) -> dict[str, Array]:
+def _draw(op: Weighted, rng: np.random.Generator) -> tuple[Array, Array]:
     fan_in = prod(op.weight.shape) // op.bias.size  # the inputs that each output sums
-    return {
-        "weight": (rng.normal(size=op.weight.shape) * fan_in**-0.5).astype(np.float32),
-        "bias": rng.normal(scale=0.1, size=op.bias.shape).astype(np.float32),
-    }
+    weight = rng.normal(size=op.weight.shape) * fan_in**-0.5
+    return weight.astype(np.float32), rng.normal(scale=0.1, size=op.bias.shape).astype(np.float32)

@@ -30,7 +30,7 @@ from edgegrow import __version__
 from edgegrow.deploy.arena import ALIGNMENT, ArenaPlan, plan_arena
 from edgegrow.deploy.c_cmsis import FOLDER as CMSIS_FOLDER
 from edgegrow.deploy.c_cmsis import CmsisKernels
-from edgegrow.deploy.c_emit import EmittedOperator, array
+from edgegrow.deploy.c_emit import EmittedOperator, array, share_parameters
 from edgegrow.deploy.c_operators import emit_operator
 from edgegrow.deploy.graph import Graph, Tensor
 from edgegrow.deploy.simulate import simulate
@@ -79,7 +79,7 @@ def write_c(graph: Graph, folder: Path | str, library: CmsisKernels | None = Non
 def c_package(graph: Graph, library: CmsisKernels | None = None) -> dict[str, str]:
     """Texts of the package's files by their paths; equal graphs give equal texts."""
     emit = emit_operator if library is None else library.emit
-    operators = [emit(index, op) for index, op in enumerate(graph.operators)]
+    operators = share_parameters(emit(index, op) for index, op in enumerate(graph.operators))
     plans = _Plans.of(graph, operators)
     kernels = _kernels(sorted({f"edgegrow_{operator.kernel}.h" for operator in operators}))
     package = {f"src/{name}": text for name, text in kernels.items()}
@@ -197,10 +197,14 @@ def _source(graph: Graph, operators: list[EmittedOperator], plans: _Plans) -> st
     text = (_TEMPLATES / "model.c").read_text("utf-8")
     return (
         text.replace("@INCLUDES@\n", "".join(includes))
-        .replace("@OPERATORS@\n", "\n".join(op.text for op in operators))
+        .replace("@OPERATORS@\n", "\n".join(map(_definition, operators)))
         .replace("@ALIGNMENT@", str(ALIGNMENT))
         .replace("@CALLS@\n", "".join(calls))
     )
+
+
+def _definition(op: EmittedOperator) -> str:
+    return op.comment + "".join(constant.text for constant in op.constants) + op.text
 
 
 def _selftest(graph: Graph) -> str:
@@ -208,6 +212,6 @@ def _selftest(graph: Graph) -> str:
     sample = np.random.default_rng(0).integers(-128, 128, shape, np.int8)
     expected = simulate(graph, sample)
     text = (_TEMPLATES / "model_selftest.c").read_text("utf-8")
-    return text.replace("@INPUT@\n", array("int8_t", "input", sample)).replace(
-        "@EXPECTED@\n", array("int8_t", "expected", expected)
+    return text.replace("@INPUT@\n", array("int8_t", "input", sample).text).replace(
+        "@EXPECTED@\n", array("int8_t", "expected", expected).text
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from math import prod
 
-from edgegrow.deploy.c_emit import INPUT, EmittedOperator, Fields, array, emit
+from edgegrow.deploy.c_emit import INPUT, Constant, EmittedOperator, Fields, array, emit
 from edgegrow.deploy.c_operators import emit_operator
 from edgegrow.deploy.cmsis_source import HEADER, CmsisSource, find_cmsis
 from edgegrow.deploy.fixed_point import clamp_limits, multipliers
@@ -196,7 +196,7 @@ def _pool(index: int, op: Pool, kernel: str, scratch: tuple[int, int]) -> Emitte
     return emit(index, op, kernel, "cmsis_pool2d", [], fields, INPUT, [], *scratch, can_fail=True)
 
 
-def _weights(index: int, op: Weighted) -> list[str]:
+def _weights(index: int, op: Weighted) -> list[Constant]:
     return [
         array("int8_t", f"weights_{index:02}", op.weight),
         array("int32_t", f"bias_{index:02}", op.bias),

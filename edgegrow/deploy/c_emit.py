@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,31 @@ Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A constant array in C.
+
+    Attributes
+    ----------
+    kind, name : str
+        Type of its elements, and its own name.
+    values : str
+        What stands in its braces.
+    count : int
+        Number of its elements.
+    """
+
+    kind: str
+    name: str
+    values: str
+    count: int
+
+    @property
+    def text(self) -> str:
+        """Its definition."""
+        return f"static const {self.kind} {self.name}[{self.count}] = {{\n{self.values}}};\n"
+
+
+@dataclass(frozen=True)
 class EmittedOperator:
     """An operator in C.
 
@@ -30,8 +55,12 @@ class EmittedOperator:
         Its name, ``op_00_conv2d``; it takes the inputs, the output, and scratch where it needs some.
     kernel : str
         The kernel it calls; the header is ``edgegrow_KERNEL.h``.
+    comment : str
+        What it is.
+    constants : tuple of Constant
+        Arrays that the function reads.
     text : str
-        Constants and the function.
+        The function.
     scratch_bytes : int
         Working memory, from an address that is a multiple of 4.
     mve_scratch_bytes : int or None
@@ -44,6 +73,8 @@ class EmittedOperator:
 
     function: str
     kernel: str
+    comment: str
+    constants: tuple[Constant, ...]
     text: str
     scratch_bytes: int = 0
     mve_scratch_bytes: int | None = None
@@ -51,7 +82,7 @@ class EmittedOperator:
     can_fail: bool = False
 
 
-def array(kind: str, name: str, values: Array | Iterable[str]) -> str:
+def array(kind: str, name: str, values: Array | Iterable[str]) -> Constant:
     """Write a constant array; unsigned words in hexadecimal."""
     if isinstance(values, np.ndarray):
         if values.dtype == np.uint32:
@@ -68,7 +99,7 @@ def array(kind: str, name: str, values: Array | Iterable[str]) -> str:
         line += f"{text}, "
     lines.append(line.rstrip())
     body = "".join(f"    {line}\n" for line in lines)
-    return f"static const {kind} {name}[{len(texts)}] = {{\n{body}}};\n"
+    return Constant(kind, name, body, len(texts))
 
 
 def emit(
@@ -76,7 +107,7 @@ def emit(
     op: Operator,
     kernel: str,
     structure: str,
-    constants: Sequence[str],
+    constants: Sequence[Constant],
     fields: Fields,
     inputs: Sequence[str],
     given: Sequence[str],
@@ -95,7 +126,7 @@ def emit(
     op : Operator
     kernel, structure : str
         The function to call, of the header ``edgegrow_KERNEL.h``, and the type of its shape.
-    constants : sequence of str
+    constants : sequence of Constant
         Arrays, as `array` writes them.
     fields : mapping
         Of the shape.
@@ -120,13 +151,37 @@ def emit(
     arguments = ["&shape", *names, *given]
     shapes = ", ".join("x".join(map(str, tensor.shape[1:])) for tensor in op.inputs)
     name = re.sub(r"[^\w .:-]", "_", op.name, flags=re.ASCII)  # nothing that could end a comment
+    comment = f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n"
     text = (
-        f"/* {name}: {shapes} -> {'x'.join(map(str, op.output.shape[1:]))} */\n{''.join(constants)}"
         f"MODEL_OPERATOR {'int' if can_fail else 'void'} {function}({', '.join(parameters)}) {{\n"
         f"    static const struct {structure} shape = {_structure(fields, 1)};\n"
         f"    {'return ' if can_fail else ''}{kernel}({', '.join(arguments)});\n}}\n"
     )
-    return EmittedOperator(function, kernel, text, scratch, mve_scratch, can_fail=can_fail)
+    return EmittedOperator(
+        function, kernel, comment, tuple(constants), text, scratch, mve_scratch, can_fail=can_fail
+    )
+
+
+def share_parameters(operators: Iterable[EmittedOperator]) -> list[EmittedOperator]:
+    """Let operators read the weights and biases of an earlier one where theirs are equal.
+
+    Other constants stay: what layers share can be told from a network's structure, as
+    `edgegrow.deploy.c_memory.constant_bytes` does; that others are equal is chance.
+    """
+    first: dict[tuple[str, str], str] = {}
+    shared = []
+    for op in operators:
+        own, text = [], op.text
+        for constant in op.constants:
+            name = constant.name
+            if name.startswith(("weights_", "bias_")):
+                name = first.setdefault((constant.kind, constant.values), name)
+            if name == constant.name:
+                own.append(constant)
+            else:
+                text = re.sub(rf"\b{constant.name}\b", name, text)
+        shared.append(replace(op, constants=tuple(own), text=text))
+    return shared
 
 
 def _structure(fields: Fields, depth: int) -> str:

@@ -12,10 +12,13 @@ from edgegrow.deploy.graph import (
     Concatenation,
     Conv2D,
     DepthwiseConv2D,
+    FloatGraph,
     FullyConnected,
+    Graph,
     Mul,
     Operator,
     Reshape,
+    Weighted,
 )
 
 _BAND_BYTES = 2048
@@ -32,14 +35,17 @@ class OperatorMemory:
 
     Attributes
     ----------
+    weight_bytes : int
+        Weights, as they are packed for the kernels; calls of a layer that share them have them once.
     constant_bytes : int
-        Weights, biases and scales, as they are packed for the kernels.
+        Biases, scales and tables.
     scratch_bytes : int
         Working memory while it runs.
     in_place : bool
         Its output may lie over any of its inputs.
     """
 
+    weight_bytes: int = 0
     constant_bytes: int = 0
     scratch_bytes: int = 0
     in_place: bool = False
@@ -76,19 +82,18 @@ def operator_memory(op: Operator) -> OperatorMemory:
             # Both columns are read before their outputs are written, and no later one lies where those go.
             pointwise = op.window.size == op.window.stride == (1, 1)
             in_place = pointwise and op.output.shape[3] <= op.inputs[0].shape[3]
-            return OperatorMemory(
-                _product_bytes(op.bias.size, depth, op.bias.size), columns * depth * 2, in_place
-            )
+            weight_bytes, constants = _product_bytes(op.bias.size, depth, op.bias.size)
+            return OperatorMemory(weight_bytes, constants, columns * depth * 2, in_place)
         case FullyConnected():
             depth = -(-op.weight.shape[1] // 4) * 4
-            return OperatorMemory(_product_bytes(op.bias.size, depth, 1))
+            return OperatorMemory(*_product_bytes(op.bias.size, depth, 1))
         case DepthwiseConv2D():
             (height, width), channels, band = op.window.size, op.bias.size, depthwise_band(op)
             scratch = ((band.rows - 1) * op.window.stride[0] + height) * band.width * 2
             # A channel is read before its outputs are written, where it is one band, and no other lies there.
             in_place = op.multiplier == 1 and band.rows == op.output.shape[1]
-            constants = channels * (height * -(-width // 2) * _WORD_BYTES + _WORD_BYTES + _SCALE_BYTES)
-            return OperatorMemory(constants, scratch, in_place)
+            weight_bytes = channels * height * -(-width // 2) * _WORD_BYTES
+            return OperatorMemory(weight_bytes, channels * (_WORD_BYTES + _SCALE_BYTES), scratch, in_place)
         case Add() | Reshape():
             return OperatorMemory(in_place=True)
         case Mul():
@@ -98,15 +103,22 @@ def operator_memory(op: Operator) -> OperatorMemory:
             room = prod(op.output.shape) - ALIGNMENT
             return OperatorMemory(in_place=all(prod(tensor.shape) <= room for tensor in repeated))
         case Concatenation():
-            return OperatorMemory(_WORD_BYTES * len(op.inputs))
+            return OperatorMemory(constant_bytes=_WORD_BYTES * len(op.inputs))
         case _ if isinstance(op, FUNCTIONS):
-            return OperatorMemory(_TABLE_BYTES, in_place=True)
+            return OperatorMemory(constant_bytes=_TABLE_BYTES, in_place=True)
     return OperatorMemory()
 
 
-def _product_bytes(channels: int, depth: int, scales: int) -> int:
-    """Bytes of the constants of a product: four channels a block, whose last may be filled up."""
-    return -(-channels // 4) * 4 * depth + channels * _WORD_BYTES + scales * _SCALE_BYTES
+def constant_bytes(graph: FloatGraph | Graph) -> int:
+    """Bytes of flash that the constants of a trained network's operators take."""
+    memory = [(op, operator_memory(op)) for op in graph.operators]
+    weights = {op.stored_as: m.weight_bytes for op, m in memory if isinstance(op, Weighted)}
+    return sum(weights.values()) + sum(m.constant_bytes for _, m in memory)
+
+
+def _product_bytes(channels: int, depth: int, scales: int) -> tuple[int, int]:
+    """Bytes of a product's weights, four channels a block, whose last may be filled up; and of the rest."""
+    return -(-channels // 4) * 4 * depth, channels * _WORD_BYTES + scales * _SCALE_BYTES
 
 
 def _even(count: int) -> int:

@@ -15,7 +15,7 @@ from edgegrow.deploy.c_elementwise import (
     emit_reshape,
     emit_upsample,
 )
-from edgegrow.deploy.c_emit import INPUT, EmittedOperator, Fields, array, emit, integer
+from edgegrow.deploy.c_emit import INPUT, Constant, EmittedOperator, Fields, array, emit, integer
 from edgegrow.deploy.c_foreign import emit_foreign
 from edgegrow.deploy.c_memory import depthwise_band, operator_memory
 from edgegrow.deploy.c_scale import (
@@ -157,7 +157,7 @@ def _pool(index: int, op: Pool, kernel: str) -> EmittedOperator:
     return emit(index, op, kernel, "pool", [], fields, INPUT, [])
 
 
-def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[str, object]]:
+def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[Constant], dict[str, object]]:
     """Constants of a product with weights, int8 ``(out, depth)``, and the fields of its structure."""
     words, packed = pack_products(matrix)
     bias, scales = sums_and_scales(op, matrix)
@@ -170,7 +170,7 @@ def _product(index: int, op: Weighted, matrix: Array) -> tuple[list[str], dict[s
     }
 
 
-def _scales(index: int, bias: Array, scales: Scales) -> list[str]:
+def _scales(index: int, bias: Array, scales: Scales) -> list[Constant]:
     rows = ("{" + ", ".join(map(integer, row)) + "}" for row in scales.rows)
     return [array("int32_t", f"bias_{index:02}", bias), array("struct scale", f"scales_{index:02}", rows)]
 
@@ -193,7 +193,7 @@ def _window(op: Operator, window: Window) -> dict[str, object]:
 
 
 def _weighted(
-    index: int, op: Weighted, kernel: str, constants: Sequence[str], fields: Fields
+    index: int, op: Weighted, kernel: str, constants: Sequence[Constant], fields: Fields
 ) -> EmittedOperator:
     given = [f"{what}_{index:02}" for what in ("weights", "bias", "scales")]
     scratch = operator_memory(op).scratch_bytes

@@ -21,7 +21,7 @@ from edgegrow.cost.layers import LayerShape
 from edgegrow.cost.structure import random_graph, resize_graph
 from edgegrow.deploy.arena import plan_arena
 from edgegrow.deploy.c import c_package, write_c
-from edgegrow.deploy.c_memory import operator_memory
+from edgegrow.deploy.c_memory import constant_bytes, operator_memory
 from edgegrow.deploy.graph import DepthwiseConv2D, FloatGraph, FullyConnected, Graph, Weighted
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.quantize import quantize
@@ -124,8 +124,7 @@ def test_memory_told_from_shapes_is_that_of_the_package(name):
             r"^static const ([\w ]+) \w+\[(\d+)\] = \{$", package["src/model.c"], re.MULTILINE
         )
         memory = {op.output.name: operator_memory(op) for op in shaped.operators}
-        told = sum(m.constant_bytes for m in memory.values())
-        assert sum(WORD_BYTES[kind] * int(n) for kind, n in arrays) == told
+        assert sum(WORD_BYTES[kind] * int(n) for kind, n in arrays) == constant_bytes(shaped)
         scratch = {name: m.scratch_bytes for name, m in memory.items()}
         plan = plan_arena(shaped, scratch, {name for name, m in memory.items() if m.in_place})
         assert f"#define MODEL_ARENA_BYTES {plan.peak_bytes}\n" in package["src/model.h"]

@@ -1,5 +1,8 @@
 """Costs of a layer that is called several times: stored once, but for norms of their own behind its calls."""
 
+import importlib.util
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -8,17 +11,30 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgegrow.cost.flash import SLACK_BYTES, FlashModel
+from edgegrow.cost.microcontroller import MicrocontrollerCosts, emulate_network
 from edgegrow.cost.model import LayerCosts
-from edgegrow.cost.structure import random_graph
+from edgegrow.cost.structure import random_graph, resize_graph
+from edgegrow.deploy.c import c_package, write_c
+from edgegrow.deploy.c_memory import constant_bytes
 from edgegrow.deploy.calibrate import calibrate
 from edgegrow.deploy.lower import lower
 from edgegrow.deploy.qat import FakeQuantized
+from edgegrow.deploy.quantize import quantize
+from edgegrow.deploy.simulate import simulate
 from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.growth.groups import trace
 from edgegrow.growth.surgery import resize
+from edgegrow.measure.mcu.board import Board
+from edgegrow.measure.mcu.cores import find_core
+from edgegrow.measure.mcu.emulator import emulate
 
+needs_emulator = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("ziglang", "unicorn", "capstone")),
+    reason="pip install edgegrow[mcu]",
+)
 METRICS = ("params", "flash_bytes", "ram_bytes")
 SHAPE = (4, 6, 6)
+WORD_BYTES = {"uint32_t": 4, "int32_t": 4, "struct scale": 12}
 
 
 class Linears(nn.Module):
@@ -39,7 +55,7 @@ class Linears(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """The same with a convolution, whose scale for each channel takes up the norms' factors but their signs."""
+    """The same with a convolution, whose scale a channel takes up the norms' factors, but not their signs."""
 
     def __init__(self, *norms: int | None) -> None:
         super().__init__()
@@ -54,6 +70,9 @@ class Convolutions(nn.Module):
             x = self.shared(x)
             x = torch.relu(x if norm is None else self.norms[norm](x))
         return self.last(x.mean((2, 3)))
+
+
+both = pytest.mark.parametrize("kind", [Linears, Convolutions])
 
 
 def trained(kind, norms, seed):
@@ -78,7 +97,7 @@ def parameters_in(graph):
     return sum({op.weight.tobytes(): op.weight.size + op.bias.size for op in weighted}.values())
 
 
-@pytest.mark.parametrize("kind", [Linears, Convolutions])
+@both
 @pytest.mark.parametrize("norms", [(None, None), (0, 0), (0, 1), (0, 1, 0), (None, 0)])
 @pytest.mark.parametrize("start", ["untrained", "trained"])
 def test_what_is_planned_is_what_is_delivered(kind, norms, start):
@@ -153,3 +172,39 @@ def test_a_flattened_map_and_a_row_read_other_columns():
     assert float_graph.params == delivered.params == parameters_in(delivered)
     predicted = FlashModel(random_graph(float_graph, samples(), 0))(float_graph)
     assert len(tflite_bytes(delivered)) <= predicted <= len(tflite_bytes(delivered)) + 2.5 * SLACK_BYTES
+
+
+@both
+def test_a_package_of_c_has_weights_that_calls_share_once(kind):
+    """Norms of their own, of both signs, give each call its own."""
+    for norms, arrays in {(None, None): 3, (0, 0): 3, (0, 1): 4, (0, 1, 0): 4}.items():
+        module = trained(kind, norms, 0)
+        graph = lower(module, SHAPE)
+        source = c_package(quantize(graph, samples()))["src/model.c"]
+        assert len(re.findall(r"^static const uint32_t weights_\d+\[", source, re.MULTILINE)) == arrays
+        defined = re.findall(r"^static const ([\w ]+) \w+\[(\d+)\] = \{$", source, re.MULTILINE)
+        assert sum(WORD_BYTES[kind] * int(count) for kind, count in defined) == constant_bytes(graph)
+
+
+@needs_emulator
+@pytest.mark.parametrize(("kind", "norms"), [(Linears, (0, 0)), (Convolutions, (0, 1))])
+def test_flash_of_a_microcontroller_is_what_is_emulated(kind, norms, tmp_path):
+    example = trace(kind(*norms).eval(), SHAPE)
+    graph = lower(example.graph, SHAPE)
+    board = Board(name="board", core=find_core("cortex-m4"), clock_hz=100e6)
+
+    def layers(more):
+        return example.shapes({name: n + more for name, n in example.widths().items()})
+
+    trials = [(layers(n), emulate_network(board, resize_graph(graph, layers(n)), samples())) for n in (4, 36)]
+    costs = MicrocontrollerCosts(("params", "flash_bytes"), board, graph, trials, samples())
+    traced = trace(trained(kind, norms, 1), SHAPE)
+    planned = costs(layers(28))
+    resize(traced, {name: n + 28 for name, n in traced.widths().items()})
+    delivered = quantize(lower(traced.graph, SHAPE), samples())
+    write_c(delivered, tmp_path)
+    q = delivered.quantize_input(samples(1))
+    found = emulate(tmp_path, "cortex-m4", q.reshape(len(q), -1))
+    np.testing.assert_array_equal(found.outputs, simulate(delivered, q).reshape(len(q), -1))
+    assert planned["params"] == delivered.params
+    assert found.flash_bytes <= planned["flash_bytes"] <= 1.05 * found.flash_bytes
