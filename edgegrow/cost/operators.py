@@ -31,7 +31,7 @@ def kind(op: Operator) -> str:
         value = getattr(op, field.name)
         if isinstance(value, Window):
             words.append(f"{_by(value.size)}/{_by(value.stride)} {value.padding}")
-        elif field.name not in ("name", "inputs", "output") and isinstance(value, str | int | tuple):
+        elif field.name not in ("name", "folded", "inputs", "output") and isinstance(value, str | int | tuple):
             words.append(f"{value}".replace(" ", ""))
     if len(op.inputs[0].shape) == 4 and not isinstance(op, FullyConnected):
         maps = [_by(tensor.shape[1:3]) for tensor in op.inputs]

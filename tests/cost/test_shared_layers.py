@@ -127,7 +127,7 @@ def test_what_is_planned_is_what_is_delivered(kind, norms, start):
         size = len(tflite_bytes(delivered))
         assert planned["params"] == float_graph.params
         assert planned["params"] == delivered.params == parameters_in(delivered)
-        assert size <= planned["flash_bytes"] <= size + 2.5 * SLACK_BYTES
+        assert size <= planned["flash_bytes"] <= size + 2 * SLACK_BYTES
 
     check()
 
