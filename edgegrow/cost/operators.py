@@ -17,6 +17,10 @@ from edgegrow.deploy.operators import DepthwiseConv2D, Tensor
 _SAMPLES = 4  # of noise, for the ranges of activations
 
 
+_IDENTITY = ("name", "folded", "inputs", "output")
+"""Fields that tell where an operator is, not what it computes."""
+
+
 def kind(op: Operator) -> str:
     """Describe everything of an operator that its latency depends on besides its widths.
 
@@ -31,7 +35,7 @@ def kind(op: Operator) -> str:
         value = getattr(op, field.name)
         if isinstance(value, Window):
             words.append(f"{_by(value.size)}/{_by(value.stride)} {value.padding}")
-        elif field.name not in ("name", "folded", "inputs", "output") and isinstance(value, str | int | tuple):
+        elif field.name not in _IDENTITY and isinstance(value, str | int | tuple):
             words.append(f"{value}".replace(" ", ""))
     if len(op.inputs[0].shape) == 4 and not isinstance(op, FullyConnected):
         maps = [_by(tensor.shape[1:3]) for tensor in op.inputs]
