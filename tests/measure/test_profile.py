@@ -88,7 +88,7 @@ def test_samples_take_one_line(path):
 def test_every_profile_survives_its_file(tmp_path_factory, values, text):
     file = tmp_path_factory.mktemp("p") / "profile.json"
     m = Measurement(
-        metric="m" + text, value=values[0], unit="ms", samples=values, evidence="measured", method=text
+        metric="m" + text, value=values[0], unit="W", samples=values, evidence="measured", method=text
     )
     profile = Profile(
         artifact=ARTIFACT,

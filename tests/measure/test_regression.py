@@ -16,17 +16,28 @@ METRICS = ["instructions", "cycles", "latency", "flash", "accuracy", "agreement"
 UNITS = ["ms", "bytes", "fraction", "instructions", "weird"]
 AGGREGATIONS = ["exact", "min", "median", "mean", "max", "p90", "p99"]
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
-FIGURES = st.builds(
-    figure,
-    st.sampled_from(METRICS),
-    NUMBERS,
-    st.sampled_from(UNITS),
-    st.sampled_from(["measured", "emulated", "predicted", "published"]),
-    aggregation=st.sampled_from(AGGREGATIONS),
-    samples=st.lists(st.floats(-1e308, 1e308), max_size=60).map(tuple),
-    trials=st.none() | st.integers(1, 2**62),
-    identity=st.sampled_from([IDENTITY, Identity(), Identity(runtime="onnxruntime")]),
-)
+SHARES = st.floats(0, 1)
+COUNTED = st.floats(0, 1e308)
+
+
+def figures(unit):
+    """Any that may be in a unit: nothing is counted below 0, and a fraction is one at most."""
+    values = {"weird": NUMBERS, "fraction": SHARES}.get(unit, COUNTED | st.integers(0, 2**63 - 1))
+    samples = {"weird": st.floats(-1e308, 1e308), "fraction": SHARES}.get(unit, COUNTED)
+    return st.builds(
+        figure,
+        st.sampled_from(METRICS),
+        values,
+        st.just(unit),
+        st.sampled_from(["measured", "emulated", "predicted", "published"]),
+        aggregation=st.sampled_from(AGGREGATIONS),
+        samples=st.lists(samples, max_size=60).map(tuple),
+        trials=st.none() | st.integers(1, 2**62),
+        identity=st.sampled_from([IDENTITY, Identity(), Identity(runtime="onnxruntime")]),
+    )
+
+
+FIGURES = st.sampled_from(UNITS).flatmap(figures)
 PROFILES = st.lists(
     FIGURES, min_size=1, max_size=12, unique_by=lambda m: (m.metric, m.aggregation, m.evidence)
 ).map(lambda found: profile(*found))
