@@ -80,7 +80,8 @@ stop)
         [ -f "$folder/docker.pid" ] || break
         sleep 0.5
     done
-    umount "$folder/exec/netns/default" 2> /dev/null || true
+    # The engine mounts its data over itself, and does not always come to undoing it.
+    umount "$folder/exec/netns/default" "$folder/data" 2> /dev/null || true
     ;;
 *)
     echo "usage: $0 start|stop FOLDER" >&2
