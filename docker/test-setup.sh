@@ -75,13 +75,16 @@ start)
     make_base
     ;;
 stop)
-    [ ! -f "$folder/docker.pid" ] || kill "$(cat "$folder/docker.pid")" 2> /dev/null || true
-    for _ in $(seq 60); do
-        [ -f "$folder/docker.pid" ] || break
-        sleep 0.5
-    done
-    # The engine mounts its data over itself, and does not always come to undoing it.
-    umount "$folder/exec/netns/default" "$folder/data" 2> /dev/null || true
+    if engine=$(cat "$folder/docker.pid" 2> /dev/null); then
+        kill "$engine" 2> /dev/null || true
+        for _ in $(seq 120); do
+            kill -0 "$engine" 2> /dev/null || break
+            sleep 0.5
+        done
+    fi
+    # The engine mounts its data over itself, and more below; it does not always come to undoing it.
+    awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo |
+        sort --reverse | xargs --no-run-if-empty umount --lazy
     ;;
 *)
     echo "usage: $0 start|stop FOLDER" >&2
