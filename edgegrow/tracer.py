@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
+import torch
 from torch import fx, nn
+from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from edgegrow.errors import UnsupportedError, reason
@@ -26,6 +31,12 @@ def layer_class(module: nn.Module) -> type[nn.Module] | None:
     kind, base = type(module), layer_base(type(module))
     inherits = all(getattr(kind, name, None) is getattr(base, name, None) for name in _COMPUTING)
     return base if inherits and "forward" not in vars(module) else None
+
+
+def is_torch_function(target: Any) -> bool:
+    """Whether what a node calls is a function of PyTorch, or an operator of Python."""
+    name = getattr(target, "__name__", str(target))
+    return any(getattr(place, name, None) is target for place in (torch, F, operator))
 
 
 def symbolic_trace(module: nn.Module) -> fx.GraphModule:

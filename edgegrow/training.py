@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from edgegrow.config import TrainConfig
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.errors import DivergedError
+from edgegrow.memory_format import takes_channels_last, to_channels_last
 
 TRAIN_PASSES = 3
 """A training step's multiply-accumulates in units of a forward pass: forward, and two products backward."""
@@ -146,9 +147,12 @@ def train(
         If the loss is no number any more.
     """
     model.train()
+    arrange = to_channels_last if takes_channels_last(model) else None
     total = 0.0
     for step in steps:
         x, y = next(batches)
+        if arrange is not None:
+            x = arrange(x)
         for group in optimizer.param_groups:
             group["lr"] = rates(step)
         optimizer.zero_grad(set_to_none=True)

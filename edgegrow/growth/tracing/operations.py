@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from edgegrow.tracer import layer_class
+from edgegrow.tracer import is_torch_function, layer_class
 
 CONVS = (nn.Conv1d, nn.Conv2d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.InstanceNorm1d, nn.InstanceNorm2d)
@@ -57,9 +55,7 @@ def name_of(node: fx.Node, module: nn.Module | None) -> str:
     if module is not None:
         return (layer_class(module) or type(module)).__name__.lower()
     name = str(getattr(node.target, "__name__", node.target))
-    own = node.op == "call_method" or any(
-        getattr(place, name, None) is node.target for place in (torch, F, operator)
-    )
+    own = node.op == "call_method" or is_torch_function(node.target)
     plain = name.replace("_", "").lower()
     return _IN_PLACE.get(plain, plain) if own else f".{name}"
 
