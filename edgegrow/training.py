@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from edgegrow.config import TrainConfig
 from edgegrow.data.dataset import Dataset, Split
 from edgegrow.errors import DivergedError
-from edgegrow.memory_format import takes_channels_last, to_channels_last
+from edgegrow.memory_format import arrangement
 
 TRAIN_PASSES = 3
 """A training step's multiply-accumulates in units of a forward pass: forward, and two products backward."""
@@ -147,16 +147,14 @@ def train(
         If the loss is no number any more.
     """
     model.train()
-    arrange = to_channels_last if takes_channels_last(model) else None
+    arrange = arrangement(model)
     total = 0.0
     for step in steps:
         x, y = next(batches)
-        if arrange is not None:
-            x = arrange(x)
         for group in optimizer.param_groups:
             group["lr"] = rates(step)
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(x), y)
+        loss = F.cross_entropy(model(arrange(x)), y)
         loss.backward()
         optimizer.step()
         value = _finite(loss.item())
@@ -177,11 +175,12 @@ def evaluate(model: nn.Module, split: Split, batch: int = 500) -> tuple[float, f
     """
     training = model.training
     model.eval()
+    arrange = arrangement(model)
     loss, correct = 0.0, 0
     for start in range(0, len(split.y), batch):
         x = torch.from_numpy(split.x[start : start + batch])
         y = torch.from_numpy(split.y[start : start + batch])
-        logits = model(x)
+        logits = model(arrange(x))
         loss += F.cross_entropy(logits, y, reduction="sum").item()
         correct += int((logits.argmax(1) == y).sum())
     model.train(training)

@@ -3,12 +3,10 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 
 from edgegrow.data.dataset import Split
 from edgegrow.errors import InputError
-from edgegrow.memory_format import takes_channels_last, to_channels_last
-from edgegrow.tracer import symbolic_trace
 from edgegrow.training import Batches, cosine, evaluate, generator, image_shift, make_optimizer, train
 
 
@@ -85,74 +83,3 @@ def test_divergence_is_named(digits):
     optimizer = make_optimizer(model, 1e38, 0.9, 0.0)
     with pytest.raises(InputError, match=r"diverged.*lower train\.lr"):
         train(model, optimizer, Batches(digits.train, 32).draw(generator(0)), lambda step: 1e38, range(20))
-
-
-class _Flat(nn.Module):
-    """A convolution and a classifier, flattened in a way of one's own between them."""
-
-    def __init__(self, flatten):
-        super().__init__()
-        self.conv, self.linear = nn.Conv2d(1, 3, 3), nn.Linear(3 * 36, 10)
-        self.flatten = flatten
-
-    def forward(self, x):
-        return self.linear(self.flatten(self.conv(x)))
-
-
-fx.wrap("flat_by_view")
-
-
-def flat_by_view(x):
-    return x.view(len(x), -1)
-
-
-FLATTENED = {
-    "module": (nn.Flatten(), True),
-    "reshape": (lambda x: x.reshape(x.size(0), -1), True),
-    "shape": (lambda x: torch.flatten(x, 1).reshape(x.shape[0], -1), True),
-    "view": (lambda x: x.view(x.size(0), -1), False),
-    "own function": (lambda x: flat_by_view(x), False),
-}
-
-
-@pytest.mark.parametrize("way", FLATTENED)
-def test_images_lie_with_channels_last_where_the_network_takes_it(digits, way):
-    flatten, expected = FLATTENED[way]
-    traced = symbolic_trace(_Flat(flatten))
-    seen = []
-    traced.conv.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    assert takes_channels_last(traced) is expected
-    train(
-        traced,
-        make_optimizer(traced, 0.1, 0.9, 0.0),
-        Batches(digits.train, 32).draw(generator(0)),
-        lambda step: 0.1,
-        range(2),
-    )
-    assert [o.is_contiguous(memory_format=torch.channels_last) for o in seen] == [expected] * 2
-
-
-def test_a_network_that_is_not_traced_gets_images_as_they_are(digits):
-    plain = _Flat(nn.Flatten())
-    assert not takes_channels_last(plain)
-    train(
-        plain,
-        make_optimizer(plain, 0.1, 0.9, 0.0),
-        Batches(digits.train, 32).draw(generator(0)),
-        lambda step: 0.1,
-        range(2),
-    )
-
-
-@pytest.mark.parametrize("shape", [(4, 1, 5, 6), (4, 3, 5, 6), (4, 3, 1, 1), (1, 2, 5, 6)])
-def test_images_keep_their_values_with_channels_last(shape):
-    x = torch.randn(shape)
-    there = to_channels_last(x)
-    assert torch.equal(there, x)
-    assert there.stride() == (shape[1] * shape[2] * shape[3], 1, shape[3] * shape[1], shape[1])
-
-
-@pytest.mark.parametrize("shape", [(4, 7), (4, 3, 9)])
-def test_what_is_no_image_is_left_as_it_is(shape):
-    x = torch.randn(shape)
-    assert to_channels_last(x) is x

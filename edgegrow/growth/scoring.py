@@ -14,6 +14,7 @@ from edgegrow.growth.channels import NetworkTrace
 from edgegrow.growth.moves import Context, Move, offer
 from edgegrow.growth.moves.protocol import Batch
 from edgegrow.growth.splitting import BUILD_PASSES, PRODUCT_PASSES
+from edgegrow.memory_format import arrangement
 from edgegrow.training import TRAIN_PASSES, generator
 
 FEWEST_SAMPLES, MOST_SAMPLES = 64, 1024
@@ -93,7 +94,7 @@ def score(
     DivergedError
         If the network has gone so far astray that nothing can be scored.
     """
-    context = Context(trace, list(_batches(samples)), rng, config.products)
+    context = Context(trace, list(_batches(trace, samples)), rng, config.products)
     try:
         moves = [move for kind in config.moves for move in offer(kind, context) if isfinite(move.gain)]
     except torch.linalg.LinAlgError as error:
@@ -106,6 +107,6 @@ def score(
     return [*moves, *(move for move in filling if isfinite(move.gain))], context
 
 
-def _batches(samples: Split) -> Iterator[Batch]:
-    x, y = torch.from_numpy(samples.x), torch.from_numpy(samples.y)
+def _batches(trace: NetworkTrace, samples: Split) -> Iterator[Batch]:
+    x, y = arrangement(trace.graph)(torch.from_numpy(samples.x)), torch.from_numpy(samples.y)
     return zip(x.split(_SCORING_BATCH), y.split(_SCORING_BATCH), strict=True)

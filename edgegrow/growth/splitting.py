@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from edgegrow.growth.channels import ChannelGroup, NetworkTrace
 from edgegrow.growth.convolution import foldable_norms, twice_differentiable
 from edgegrow.growth.kinks import kinked
+from edgegrow.memory_format import arrangement
 
 GRAPH_BYTES = 24
 """Memory that the twice differentiable graph keeps for each output of a layer: measured, 17 to 22 bytes."""
@@ -218,7 +219,8 @@ class SplittingOperator:
     def _differentiate(self, x: Any, y: torch.Tensor) -> tuple[list[Slopes], float]:
         """Differentiate ``F`` once, with a graph to do it again, and give the summed loss."""
         self.passes += BUILD_PASSES * len(y) * len(self._classes)
-        inputs = x if isinstance(x, tuple) else (x,)
+        arrange = arrangement(self._trace.graph)
+        inputs = tuple(map(arrange, x if isinstance(x, tuple) else (x,)))
         training = self._trace.graph.training
         self._trace.graph.eval()
         consumers = {c.name for group in self._trace.growable for c in group.consumers}
