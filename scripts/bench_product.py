@@ -42,6 +42,19 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def planted(net: str, macs: str, data: Dataset) -> NetworkTrace:
+    """Build an untrained network of uniform widths within multiply-accumulates such as ``250k``."""
+    return plant_seed(
+        load_net(net),
+        data.input_shape,
+        data.classes,
+        lambda layers: {"macs": count_macs(layers)},
+        {"macs": parse_quantity("macs", macs)},
+        1.0,
+        0,
+    )
+
+
 def counted(work: Callable[[], object]) -> int:
     """Multiply-accumulates of some work."""
     with DispatchedMacs() as counter:
@@ -128,15 +141,7 @@ def main() -> None:
     ]
     for item in options.nets.split(","):
         net, _, limit = item.partition("=")
-        trace = plant_seed(
-            load_net(net),
-            data.input_shape,
-            data.classes,
-            lambda layers: {"macs": count_macs(layers)},
-            {"macs": parse_quantity("macs", limit)},
-            1.0,
-            0,
-        )
+        trace = planted(net, limit, data)
         found = {batch: product_costs(trace, data, batch) for batch in BATCHES}
         macs = count_macs(trace.shapes(trace.widths()))
         widths = " ".join(map(str, trace.widths().values()))
