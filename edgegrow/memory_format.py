@@ -9,15 +9,16 @@ from torch import fx, nn
 
 from edgegrow.tracer import is_torch_function
 
-_VIEWS = ("view", "view_as")
+_AS_IT_LIES = ("view", "view_as", "as_strided")
+"""What reads a map as it lies in memory: refuses some that lie in another order, or reads other values."""
 
 
 def arrangement(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what arranges a network's input in memory so that it computes fast; values stay the same.
 
-    Channels are last where the network is sure to take such maps. ``view`` refuses some, and a function that
-    is not PyTorch's own may call it; what a network that is not traced does is not known. The layers of a
-    traced one are PyTorch's.
+    Channels are last where the network is sure to take such maps: one that is traced, whose layers are
+    PyTorch's. It must not call what depends on the order in memory, nor a function that is not PyTorch's own,
+    which might.
     """
     sure = isinstance(model, fx.GraphModule) and all(_takes_channels_last(node) for node in model.graph.nodes)
     return _channels_last if sure else _as_it_is
@@ -25,8 +26,11 @@ def arrangement(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def _takes_channels_last(node: fx.Node) -> bool:
     if node.op == "call_method":
-        return node.target not in _VIEWS
-    return node.op != "call_function" or node.target is getattr or is_torch_function(node.target)
+        return node.target not in _AS_IT_LIES
+    if node.op == "call_function":
+        named = getattr(node.target, "__name__", "")
+        return node.target is getattr or is_torch_function(node.target) and named not in _AS_IT_LIES
+    return True
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
