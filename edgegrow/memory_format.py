@@ -29,7 +29,7 @@ def _takes_channels_last(node: fx.Node) -> bool:
         return node.target not in _AS_IT_LIES
     if node.op == "call_function":
         named = getattr(node.target, "__name__", "")
-        return node.target is getattr or is_torch_function(node.target) and named not in _AS_IT_LIES
+        return node.target is getattr or (is_torch_function(node.target) and named not in _AS_IT_LIES)
     return True
 
 
