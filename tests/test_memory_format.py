@@ -7,6 +7,8 @@ from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.memory_format import arrangement
 from edgegrow.training import Batches, evaluate, generator, make_optimizer, train
 
+from .growth.architectures import FAMILIES
+
 FLATTENED = {
     "module": (nn.Flatten(), True),
     "reshape": (lambda x: x.reshape(x.size(0), -1), True),
@@ -67,3 +69,21 @@ def test_values_stay_the_same(shape):
         assert there.stride() == (c * h * w, 1, w * c, c)
     else:
         assert there is x
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_compute_the_same_wherever_channels_lie(name):
+    """In training: outputs, and gradients of all parameters."""
+    family = FAMILIES[name]
+    torch.manual_seed(0)
+    graph = trace(family.build().double(), family.shapes).graph.train()
+    inputs = [torch.randn(5, *shape, dtype=torch.float64) for shape in family.shapes]
+
+    def computed(arrange):
+        found = graph(*map(arrange, inputs))
+        found = found if isinstance(found, tuple) else (found,)
+        loss = sum(output.square().sum() for output in found)
+        return [*found, *torch.autograd.grad(loss, list(graph.parameters()))]
+
+    for there, plain in zip(computed(arrangement(graph)), computed(lambda x: x), strict=True):
+        assert torch.allclose(there, plain, rtol=1e-9, atol=1e-9)
