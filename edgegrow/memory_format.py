@@ -37,6 +37,9 @@ def _channels_last(x: torch.Tensor) -> torch.Tensor:
     """Lay out images ``(n, c, h, w)`` with channels last in memory; return anything else as it is."""
     if x.ndim != 4:
         return x
+    _, c, h, w = x.shape
+    if x.stride() == (c * h * w, 1, c * w, c):
+        return x
     # Not by x.contiguous, which leaves images of one channel as they are: they count as laid out both ways,
     # and the layers after the first would be told nothing.
     return torch.empty_like(x, memory_format=torch.channels_last).copy_(x)

@@ -62,8 +62,10 @@ def test_a_network_that_is_not_traced_gets_images_as_they_are():
 @pytest.mark.parametrize("shape", [(4, 1, 5, 6), (4, 3, 5, 6), (4, 3, 1, 1), (1, 2, 5, 6), (4, 7), (4, 3, 9)])
 def test_values_stay_the_same(shape):
     x = torch.randn(shape)
-    there = arrangement(fx.symbolic_trace(nn.Identity()))(x)
+    arrange = arrangement(fx.symbolic_trace(nn.Identity()))
+    there = arrange(x)
     assert torch.equal(there, x)
+    assert arrange(there) is there
     if x.ndim == 4:
         _, c, h, w = shape
         assert there.stride() == (c * h * w, 1, w * c, c)
