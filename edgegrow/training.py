@@ -90,7 +90,7 @@ class Batches:
             rows, columns = dy + torch.arange(h), dx + torch.arange(w)
             n = torch.arange(len(x))[:, None, None]
             # (n, h, w, c) after indexing two axes around the channels
-            x = padded[n, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
+            x = padded[n, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
         return x
 
 

@@ -9,12 +9,23 @@ from edgegrow.training import Batches, evaluate, generator, make_optimizer, trai
 
 from .growth.architectures import FAMILIES
 
+
+class FlatByView(nn.Module):
+    def forward(self, x: torch.Tensor):
+        return x.view(x.size(0), -1)
+
+
 FLATTENED = {
     "module": (nn.Flatten(), True),
     "reshape": (lambda x: x.reshape(x.size(0), -1), True),
     "shape": (lambda x: torch.flatten(x, 1).reshape(x.shape[0], -1), True),
     "view": (lambda x: x.view(x.size(0), -1), False),
     "strided": (lambda x: torch.as_strided(x, (x.size(0), 108), (108, 1)), False),
+    "strided copy": (lambda x: torch.as_strided_scatter(x, x, x.shape, (108, 36, 6, 1)).flatten(1), False),
+    "strides": (lambda x: x.flatten(1) / x.stride(1), False),
+    "complex": (lambda x: torch.view_as_complex(x.unflatten(3, (3, 2))).abs().flatten(1).repeat(1, 2), False),
+    "resized": (lambda x: x.detach().clone().resize_(x.size(0), 108), False),
+    "scripted": (torch.jit.script(FlatByView()), False),
     "own function": (lambda x: flat_by_view(x), False),
 }
 """Ways to flatten, and whether they are sure to take maps with channels last."""
@@ -39,12 +50,13 @@ class Flattened(nn.Module):
         return self.linear(self.flatten(self.conv(x)))
 
 
+@pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("way", FLATTENED)
-def test_channels_are_last_where_the_network_takes_it(digits, way):
+def test_channels_are_last_where_the_network_takes_it(digits, way, shift):
     network = trace(Flattened(way), digits.input_shape)
     seen = []
     network.graph.conv.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    batches = Batches(digits.train, 32).draw(generator(0))
+    batches = Batches(digits.train, 32, shift).draw(generator(0))
     train(network.graph, make_optimizer(network.graph, 0.1, 0.9, 0.0), batches, lambda step: 0.1, range(2))
     evaluate(network.graph, digits.validation)
     if network.growable:  # nothing is known of what a function of one's own does to channels
@@ -54,9 +66,13 @@ def test_channels_are_last_where_the_network_takes_it(digits, way):
     assert len(seen) >= 3
 
 
-def test_a_network_that_is_not_traced_gets_images_as_they_are():
+def test_a_network_that_is_not_traced_gets_channels_first():
     x = torch.randn(4, 1, 5, 6)
-    assert arrangement(Flattened("module"))(x) is x
+    arrange = arrangement(Flattened("module"))
+    assert arrange(x) is x
+    there = arrange(x.as_strided(x.shape, (30, 1, 6, 1)))  # as channels last of one channel: both are true
+    assert torch.equal(there, x)
+    assert there.stride() == (30, 30, 6, 1)
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 5, 6), (4, 3, 5, 6), (4, 3, 1, 1), (1, 2, 5, 6), (4, 7), (4, 3, 9)])
