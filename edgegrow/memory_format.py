@@ -19,9 +19,10 @@ def arrangement(model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
 
     Channels are last where the network is sure to take such maps: one that is traced, whose layers are
     PyTorch's. It must not call what depends on the order in memory, nor a function that is not PyTorch's own,
-    which might. For any other, channels are first, as PyTorch has them. That an operation in place follows one
-    that copies in one order and not in the other, such as ``flatten``, is not looked for: networks where that
-    tells cannot be lowered.
+    which might. For any other, channels are first, as PyTorch has them.
+
+    Not looked for is an operation in place after one that copies in one order and not in the other, such as
+    ``flatten``: networks where that tells cannot be lowered.
     """
     sure = isinstance(model, fx.GraphModule) and all(_takes_channels_last(node) for node in model.graph.nodes)
     return partial(_laid_out, memory_format=torch.channels_last if sure else torch.contiguous_format)
