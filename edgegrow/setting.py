@@ -23,13 +23,13 @@ from edgegrow.errors import InputError
 from edgegrow.finishing import Finisher
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.grow import Grower
+from edgegrow.growth.grow import FILLED, Grower
 from edgegrow.growth.moves import BLOCKS, replay
 from edgegrow.growth.moves.places import pools_left_alone
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.schedule import check_leaves_training
 from edgegrow.growth.seed import build_network, plant_seed
-from edgegrow.growth.select import CostModel
+from edgegrow.growth.select import CostModel, share
 from edgegrow.journal import Journal
 from edgegrow.listener import Listener
 from edgegrow.measuring import choose_way
@@ -40,6 +40,7 @@ from edgegrow.result import Run, write_profiles
 from edgegrow.run import Checkpoint, RunFolder
 from edgegrow.targets import Target, load_target
 from edgegrow.training import deterministic
+from edgegrow.units import format_budget
 
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
 """Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
@@ -76,6 +77,11 @@ class Setting:
             self.example.graph, self.data.input_shape
         )  # what cannot be deployed is named now
         check_agreement(self.example.graph, self.data.input_shape)
+        for group in self.example.groups:
+            listener.detail(f"channels {group}")
+        if fixed := self.example.left_alone:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
+            listener.say(f"net {self.net.name}: left at their widths: {reasons}")
         if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
             missing = " and ".join(left_out)
             listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")
@@ -219,6 +225,8 @@ class Setting:
         if anneal_steps is not None and progress.anneal_total == 0:
             grower.begin_anneal(progress, anneal_steps)
         grower.run(progress)
+        if self.config.goal is None:
+            self._warn_if_unfilled(grower.costs(progress)(grower.trace.shapes(grower.trace.widths())))
         finisher = self.finisher(grower.trace, checkpoint)
         finisher.run(progress, grower.trainer, Journal(folder, self.listener))
         delivery = self.deliver(finisher, folder.path, formats_of(self.target))
@@ -236,6 +244,16 @@ class Setting:
         epochs = spent / grower.epoch_macs
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
+
+    def _warn_if_unfilled(self, costs: Mapping[str, float]) -> None:
+        """Tell where more than a twentieth of every limit is left: who asked for them wanted them used."""
+        used = share(costs, self.limits)
+        if used < FILLED:
+            nearest = format_budget({metric: costs[metric] for metric in self.config.budget.limits})
+            self.listener.warn(
+                f"budget: {100 * used:.1f} % of it is used, and growing came no closer: a budget of "
+                f"{nearest} gives the same network; another --net may fill more"
+            )
 
     def finisher(self, trace: NetworkTrace, checkpoint: Checkpoint | None = None) -> Finisher:
         """Quantize a trained network; its quantization-aware training is where the checkpoint has left it."""

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # there is a worker for every core; for what they start, too
 import torch
@@ -16,6 +17,10 @@ from edgegrow import cli
 from edgegrow.data import load_dataset
 from edgegrow.measuring import Options
 from edgegrow.training import deterministic
+
+# Hypothesis fails an example that takes 0.2 s by its own default: on a busy machine any may.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A run that a shell has put in the background ignores Ctrl-C, and so would all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

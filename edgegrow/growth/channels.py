@@ -149,6 +149,12 @@ class NetworkTrace:
         return tuple(group for group in self.groups if not group.fixed)
 
     @property
+    def left_alone(self) -> dict[str, str]:
+        """Why groups between layers cannot grow, ``{name: reason}``; inputs and outputs never can."""
+        between = (group for group in self.groups if group.producers and group.consumers)
+        return {group.name: group.fixed for group in between if group.fixed}
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the output for a batch, as traced.
 

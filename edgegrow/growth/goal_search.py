@@ -40,6 +40,10 @@ _WIDE = CLOSE**3
 _ASTRAY = 3
 """Trainings in a row on one side of the goal after which the line misleads, and the bracket is halved."""
 
+_LEAP = 1.5
+"""Ratio to the largest network so far, where the line misleads and none has reached the goal: where accuracy
+hardly rises with size it predicts the next size again and again, and each takes a whole training."""
+
 _LEAST_ERROR = 1e-4
 """What no error is taken to be below: its logarithm would say too much."""
 
@@ -122,14 +126,15 @@ def next_size(
     if bracket.closed(smallest) or (bracket.reached is None and bracket.missed == largest):
         return None
     predicted = _predicted(tries, _slope(short), goal)
+    astray = len(tries) >= _ASTRAY and len({one.accuracy >= goal for one in tries[-_ASTRAY:]}) == 1
     if bracket.reached is None:
         assert bracket.missed is not None
-        size = min(max(predicted, bracket.missed * _STEP), bracket.missed * _FARTHEST)
+        least = bracket.missed * (_LEAP if astray else _STEP)
+        size = min(max(predicted, least), bracket.missed * _FARTHEST)
         return largest if largest is not None and size * _EDGE >= largest else size
     below = bracket.reached / _STEP
     if bracket.missed is not None:
         outside = not bracket.missed < predicted < bracket.reached
-        astray = len({one.accuracy >= goal for one in tries[-_ASTRAY:]}) == 1
         if astray or (outside and bracket.reached > _WIDE * bracket.missed):
             predicted = sqrt(bracket.missed * bracket.reached)
         return min(max(predicted, bracket.missed * _STEP), below)

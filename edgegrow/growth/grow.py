@@ -32,7 +32,7 @@ from edgegrow.growth.stretch import Trainer
 from edgegrow.growth.vetting import Vetting
 from edgegrow.training import TRAIN_PASSES, batches_of, cosine, evaluate, generator
 
-_FILLED = 0.95
+FILLED = 0.95
 """Share of a limit at which it counts as filled. A budget that the configured growth steps leave emptier, as
 where a small network of fixed widths starts, is grown into by further ones."""
 
@@ -207,7 +207,7 @@ class Grower:
         if progress.growth_steps >= self.most_steps:
             return False
         costs, widths = self.costs(progress), self.trace.widths()
-        if share(costs(self.trace.shapes(widths)), self.limits) >= _FILLED:
+        if share(costs(self.trace.shapes(widths)), self.limits) >= FILLED:
             return False
         return any(
             share(costs(self.trace.shapes({**widths, name: width + 1})), self.limits) <= 1

@@ -76,6 +76,15 @@ def test_a_goal_of_everything_is_searched_up_to_the_largest():
     assert len(tries) <= 4
 
 
+@pytest.mark.parametrize("place", [3e4, 6e4, 9e4, 1e9])
+def test_sizes_that_hardly_differ_in_accuracy_are_not_all_tried(place):
+    """Just below the goal, the line predicts the next size again and again."""
+    tries = search(lambda macs: 0.105 if macs < place else 0.05, 0.9, lambda macs: 0.5)
+    assert len(tries) <= 10
+    assert sum(one.macs for one in tries) <= 5 * LARGEST
+    assert (Bracket.of(tries, 0.9).reached is None) == (place > LARGEST)
+
+
 def test_networks_between_snapshots_are_of_the_size_asked_for_and_fit_into_the_larger():
     def fresh():
         return trace(load_net("dscnn").build((1, 8, 8), 10, None), (1, 8, 8))

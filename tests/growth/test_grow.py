@@ -1,5 +1,6 @@
 """The growth loop on real digits: budgets kept and filled, every step recorded, the training it was given."""
 
+from dataclasses import replace
 from math import cos, isfinite, pi
 from typing import get_args
 
@@ -104,7 +105,7 @@ def test_every_growth_step_keeps_the_budget_and_the_last_fills_it(digits, limits
     steps = notes.of("growth")
     assert len(steps) == GrowConfig().steps
     used = [max(step["costs"][metric] / limits[metric] for metric in limits) for step in steps]
-    assert used == sorted(used)
+    assert used[0] <= GrowConfig().seed_fraction ** 0.5, "half of the way from the seed's, geometrically"
     assert 0.95 <= used[-1] <= 1
     assert costs(grower.trace.shapes(grower.trace.widths())).items() >= steps[-1]["costs"].items()
 
@@ -122,6 +123,7 @@ def test_what_a_step_records_is_what_happened(digits):
         assert step["predicted_loss_change"] == pytest.approx(predicted, rel=1e-4)
     changes = [step["realised_loss_change"] for step in notes.of("growth")]
     assert sum(changes) < 0
+    assert [step["fresh"] for step in notes.of("growth")] == [False, True]
 
 
 def test_the_option_that_training_makes_most_of_is_taken(digits):
@@ -229,6 +231,13 @@ def test_in_proportion_is_in_proportion(digits):
     assert not progress.insertions
 
 
+def test_what_a_gain_has_chosen_is_kept_to_from_then_on(digits):
+    grower, progress, _ = grow(
+        load_net("mlp"), digits, {"macs": 5e3}, allocations=("gain",), moves=("split",)
+    )
+    assert progress.proportions == grower.trace.widths()
+
+
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_kind_of_move_can_grow_a_network_alone(digits, kind):
     limits = {"macs": 12e3}
@@ -273,6 +282,40 @@ def test_training_costs_what_was_asked_for_with_growth_and_scoring(digits):
     scoring = sum(step["scoring_macs"] for step in notes.of("growth"))
     assert 0 < scoring < progress.macs_trained / 2
     assert notes.warnings == []
+
+
+def test_all_that_growing_computes_is_counted(digits):
+    """Training, scoring and line searches, each by what it does; looking at validation samples is free."""
+    planned = {"epochs": 10.0, "moves": ("split",), "interval": 0.1}
+    grower, progress, notes = grow(load_net("mlp"), digits, {"macs": 5e3}, **planned)
+    sizes, spent = {}, 0.0
+    for step in notes.of("growth"):
+        now = count_macs(grower.trace.shapes(step["widths_before"]))
+        sizes.setdefault("seed", now)
+        spent += step["scoring_macs"]
+        for option in step["options"]:
+            macs = count_macs(grower.trace.shapes(option["widths"]))
+            sizes[f"grow {step['step']}, {option['allocation']}"] = macs
+            spent += step["samples"] * (now + len(GrowConfig().step_sizes) * macs)
+    sizes["anneal"] = grower.macs
+    spent += sum(
+        3 * sizes[epoch["stage"]] * grower.batches.size * epoch["steps"] for epoch in notes.of("epoch")
+    )
+    assert progress.macs_trained == spent
+
+
+def test_samples_that_are_searched_are_not_those_scored(digits):
+    """Or the line search would confirm what the scores have been fitted to."""
+    numbered = Split(torch.arange(500.0)[:, None].numpy(), torch.zeros(500, dtype=torch.long).numpy())
+    scored, searched = subsets(numbered, GrowConfig(samples=200), 1.0, 0, 1)
+    assert len(scored) == len(searched) == 200
+    assert not set(scored.x[:, 0]) & set(searched.x[:, 0])
+
+
+def test_growing_never_sees_the_test_split(digits):
+    unseen = replace(digits, test=None)
+    grower, _, _ = grow(load_net("mlp"), unseen, {"macs": 5e3}, epochs=1.0)
+    assert grower.macs <= 5e3
 
 
 def test_nothing_longer_than_an_epoch_lies_between_two_checkpoints(digits):

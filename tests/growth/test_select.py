@@ -241,6 +241,18 @@ def test_a_peak_of_memory_is_a_limit_like_any_other():
     assert max(reached[metric] / limit for metric, limit in limits.items()) > 0.97
 
 
+def test_groups_that_fit_together_alone_are_raised_together():
+    """As in a file, where what is equal is stored once: a second width costs more than wider equal ones."""
+    traced = trace(build("mlp", [8, 8]), INPUTS["mlp"])
+
+    def stored(layers):
+        widths = [layer.cout for layer in layers[:2]]
+        return {"flash_bytes": 100 * len(set(widths)) + sum(widths)}
+
+    selection = choose(traced, one_each(random_gains(traced, 0)), stored, {"flash_bytes": 121})
+    assert list(selection.widths.values()) == [10, 10]
+
+
 class Staircase:
     """Costs that the target finds a fifth higher than predicted, until it has been asked."""
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from edgegrow.cost.layers import count_macs, count_params
@@ -168,6 +169,23 @@ def test_momentum_is_rescaled_as_the_gradient_is(digits):
     F.cross_entropy(module(x), y).backward()
     momentum = optimizer.state[layer.weight]["momentum_buffer"]
     torch.testing.assert_close(momentum, layer.weight.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_momentum_of_a_bias_is_rescaled_as_its_gradient_is(digits):
+    """A bias that a batch norm takes off again has none in training mode, and one in evaluation."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)
+    ).eval()
+    x, y = torch.from_numpy(digits.train.x[:32]), torch.from_numpy(digits.train.y[:32])
+    bias = module[0].bias
+    F.cross_entropy(module(x), y).backward()
+    state = {bias: {"momentum_buffer": bias.grad.clone()}}
+    rescale_filters(trace(module, INPUTS["dscnn"]), {"0": 0.1}, state)
+    module.zero_grad()
+    F.cross_entropy(module(x), y).backward()
+    assert bias.grad.abs().max() > 0
+    torch.testing.assert_close(state[bias]["momentum_buffer"], bias.grad, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", INPUTS)
