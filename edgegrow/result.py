@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from math import floor
 from pathlib import Path
@@ -119,16 +119,23 @@ class Run:
 
     def delivered(self) -> dict[str, Measurement]:
         """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
-        profile = next(iter(self.profiles.values()))
-        found = {
-            metric: _worst(profile, _PROFILED[metric]) or profile.find(_PLANNED.get(metric, ""))
-            for metric in self.config.budget.limits
-        }
-        return {metric: measurement for metric, measurement in found.items() if measurement is not None}
+        return self._measured(self.config.budget.limits)
 
     def costs(self) -> dict[str, float]:
         """Return the values of `delivered`."""
-        return {metric: measurement.value for metric, measurement in self.delivered().items()}
+        return self.figures(self.config.budget.limits)
+
+    def figures(self, metrics: Iterable[str]) -> dict[str, float]:
+        """Return what the delivered network takes in some metrics of budgets, as far as that is known."""
+        return {metric: measurement.value for metric, measurement in self._measured(metrics).items()}
+
+    def _measured(self, metrics: Iterable[str]) -> dict[str, Measurement]:
+        profile = next(iter(self.profiles.values()))
+        found = {
+            metric: _worst(profile, _PROFILED[metric]) or profile.find(_PLANNED.get(metric, ""))
+            for metric in metrics
+        }
+        return {metric: measurement for metric, measurement in found.items() if measurement is not None}
 
     def training(self) -> dict[str, float]:
         """``macs_trained``, all of them with scoring, and the same in epochs of the final network."""

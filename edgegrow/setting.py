@@ -225,8 +225,6 @@ class Setting:
         if anneal_steps is not None and progress.anneal_total == 0:
             grower.begin_anneal(progress, anneal_steps)
         grower.run(progress)
-        if self.config.goal is None:
-            self._warn_if_unfilled(grower.costs(progress)(grower.trace.shapes(grower.trace.widths())))
         finisher = self.finisher(grower.trace, checkpoint)
         finisher.run(progress, grower.trainer, Journal(folder, self.listener))
         delivery = self.deliver(finisher, folder.path, formats_of(self.target))
@@ -240,19 +238,21 @@ class Setting:
         )
         write_profiles(folder, profiles)
         run = Run(folder, self.config, profiles)
+        if self.config.goal is None:
+            self._warn_if_unfilled(run)
         costs, spent = run.costs(), progress.macs_trained
         epochs = spent / grower.epoch_macs
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
 
-    def _warn_if_unfilled(self, costs: Mapping[str, float]) -> None:
+    def _warn_if_unfilled(self, run: Run) -> None:
         """Tell where more than a twentieth of every limit is left: who asked for them wanted them used."""
-        used = share(costs, self.limits)
+        found = run.figures(self.limits)
+        used = share(found, {metric: self.limits[metric] for metric in found})
         if used < FILLED:
-            nearest = format_budget({metric: costs[metric] for metric in self.config.budget.limits})
             self.listener.warn(
                 f"budget: {100 * used:.1f} % of it is used, and growing came no closer: a budget of "
-                f"{nearest} gives the same network; another --net may fill more"
+                f"{format_budget(run.costs())} gives the same network; another --net may fill more"
             )
 
     def finisher(self, trace: NetworkTrace, checkpoint: Checkpoint | None = None) -> Finisher:
