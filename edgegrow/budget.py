@@ -12,6 +12,9 @@ from edgegrow.units import UNITS, parse_quantity
 
 Metric = Literal["macs", "params", "latency_ms", "energy_mj", "ram_bytes", "flash_bytes"]
 
+FILLED = 0.95
+"""Share of a limit at which it counts as filled: who allows something wants it used."""
+
 _PERCENTAGE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
 
 

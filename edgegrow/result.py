@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import floor
 from pathlib import Path
 from typing import Any
 
+from edgegrow.budget import FILLED
 from edgegrow.config import RunConfig
 from edgegrow.errors import BudgetError, InputError
 from edgegrow.measure.protocol import Measurement, Profile
@@ -119,23 +120,16 @@ class Run:
 
     def delivered(self) -> dict[str, Measurement]:
         """Return what the delivered network takes in every budgeted metric, ``{metric: measurement}``."""
-        return self._measured(self.config.budget.limits)
-
-    def costs(self) -> dict[str, float]:
-        """Return the values of `delivered`."""
-        return self.figures(self.config.budget.limits)
-
-    def figures(self, metrics: Iterable[str]) -> dict[str, float]:
-        """Return what the delivered network takes in some metrics of budgets, as far as that is known."""
-        return {metric: measurement.value for metric, measurement in self._measured(metrics).items()}
-
-    def _measured(self, metrics: Iterable[str]) -> dict[str, Measurement]:
         profile = next(iter(self.profiles.values()))
         found = {
             metric: _worst(profile, _PROFILED[metric]) or profile.find(_PLANNED.get(metric, ""))
-            for metric in metrics
+            for metric in self.config.budget.limits
         }
         return {metric: measurement for metric, measurement in found.items() if measurement is not None}
+
+    def costs(self) -> dict[str, float]:
+        """Return the values of `delivered`."""
+        return {metric: measurement.value for metric, measurement in self.delivered().items()}
 
     def training(self) -> dict[str, float]:
         """``macs_trained``, all of them with scoring, and the same in epochs of the final network."""
@@ -185,7 +179,8 @@ class Run:
         Raises
         ------
         BudgetError
-            If a limit is exceeded: which, by how much, and the nearest budget that this network keeps.
+            If a limit is exceeded: which, by how much, and the nearest budget that this network keeps. If
+            more than a twentieth of every limit is left: how much, and the nearest budget that it fills.
         """
         limits, costs = self.config.budget.limits, self.costs()
         missed = [
@@ -197,6 +192,12 @@ class Run:
         if missed:
             kept = {metric: max(limit, costs[metric]) for metric, limit in limits.items()}
             raise BudgetError(f"{'; '.join(missed)}: the nearest budget that it keeps: {format_budget(kept)}")
+        used = [1.0, *(event["used"] for event in self.folder.history("budget"))][-1]
+        if used < FILLED and self.config.goal is None:  # a goal asks for the smallest network, not for all
+            raise BudgetError(
+                f"budget: kept, but {100 * (1 - used):.1f} % of it is left, as growing came no closer: "
+                f"the nearest budget that the network fills: {format_budget(costs)}"
+            )
 
     def check_goal(self) -> None:
         """Tell whether the goal was reached, where there was one.

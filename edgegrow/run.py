@@ -56,6 +56,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
     "goal": {"accuracy": _NUMBER, "reached": bool, "try": str},
     "qat": {"epochs": int, "validation_loss": _NUMBER, "validation_accuracy": _NUMBER},
+    "budget": {"used": _NUMBER},
     "done": {"macs_trained": _NUMBER, "epochs_of_final_network": _NUMBER},
 }  # fmt: skip
 """Kinds of events -> what those who read the history rely on."""

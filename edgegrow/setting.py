@@ -23,13 +23,13 @@ from edgegrow.errors import InputError
 from edgegrow.finishing import Finisher
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.groups import NetworkTrace
-from edgegrow.growth.grow import FILLED, Grower
+from edgegrow.growth.grow import Grower
 from edgegrow.growth.moves import BLOCKS, replay
 from edgegrow.growth.moves.places import pools_left_alone
 from edgegrow.growth.progress import Progress
 from edgegrow.growth.schedule import check_leaves_training
 from edgegrow.growth.seed import build_network, plant_seed
-from edgegrow.growth.select import CostModel, share
+from edgegrow.growth.select import CostModel
 from edgegrow.journal import Journal
 from edgegrow.listener import Listener
 from edgegrow.measuring import choose_way
@@ -40,7 +40,6 @@ from edgegrow.result import Run, write_profiles
 from edgegrow.run import Checkpoint, RunFolder
 from edgegrow.targets import Target, load_target
 from edgegrow.training import deterministic
-from edgegrow.units import format_budget
 
 _LEAST_EPOCHS, _LEAST_STEPS = 20, 6000
 """Training where ``train.epochs`` is not given: small data sets need more passes for as many steps."""
@@ -238,22 +237,11 @@ class Setting:
         )
         write_profiles(folder, profiles)
         run = Run(folder, self.config, profiles)
-        if self.config.goal is None:
-            self._warn_if_unfilled(run)
         costs, spent = run.costs(), progress.macs_trained
         epochs = spent / grower.epoch_macs
+        folder.record("budget", {"used": grower.used(progress)})
         folder.record("done", {"costs": costs, "macs_trained": spent, "epochs_of_final_network": epochs})
         return run
-
-    def _warn_if_unfilled(self, run: Run) -> None:
-        """Tell where more than a twentieth of every limit is left: who asked for them wanted them used."""
-        found = run.figures(self.limits)
-        used = share(found, {metric: self.limits[metric] for metric in found})
-        if used < FILLED:
-            self.listener.warn(
-                f"budget: {100 * used:.1f} % of it is used, and growing came no closer: a budget of "
-                f"{format_budget(run.costs())} gives the same network; another --net may fill more"
-            )
 
     def finisher(self, trace: NetworkTrace, checkpoint: Checkpoint | None = None) -> Finisher:
         """Quantize a trained network; its quantization-aware training is where the checkpoint has left it."""

@@ -1,4 +1,4 @@
-"""What is told of a run: channels that keep their width, before it begins; what is left of a budget."""
+"""What is told of a run: channels that keep their width, before it begins; a budget that is left."""
 
 import pytest
 from torch import nn
@@ -6,6 +6,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from edgegrow import api
 from edgegrow.config import resolve_config
+from edgegrow.errors import BudgetError
 from edgegrow.setting import Setting
 
 from .growth.listening import Heard
@@ -44,15 +45,14 @@ def test_of_a_network_that_grows_throughout_nothing_is_named():
     assert not any("left at their widths" in line for line in heard.said)
 
 
-@pytest.mark.parametrize(("budget", "told"), [(290, "budget: 76.6 % of it is used"), (222, "")])
-def test_what_is_left_of_a_budget_is_told(budget, told, tmp_path):
-    heard = Heard()
-    values = {"budget": {"macs": budget}, "train.epochs": 1.0, "grow.samples": 32, "grow.steps": 1}
-    run = api.grow(config(hidden, **values), tmp_path / "run", heard)
-    run.check()
+def grown(macs, folder):
+    values = {"budget": {"macs": macs}, "train.epochs": 1.0, "grow.samples": 32, "grow.steps": 1}
+    return api.grow(config(hidden, **values), folder, Heard())
+
+
+def test_a_budget_that_nothing_fills_is_a_miss_with_the_one_that_the_network_fills(tmp_path):
+    run = grown(290, tmp_path / "run")
     assert run.costs() == {"macs": 222}
-    warnings = [line for line in heard.warnings if line.startswith("budget")]
-    assert len(warnings) == bool(told)
-    for line in warnings:
-        assert line.startswith(told)
-        assert "macs=222 gives the same network" in line
+    with pytest.raises(BudgetError, match=r"^budget: kept, but 23\.4 % of it is left, .* fills: macs=222$"):
+        run.check()
+    grown(222, tmp_path / "again").check()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from edgegrow.budget import FILLED
 from edgegrow.config import GrowConfig, TrainConfig
 from edgegrow.data.dataset import Dataset
 from edgegrow.errors import DivergedError
@@ -31,10 +32,6 @@ from edgegrow.growth.select import CheckedCostModel, CostModel, share
 from edgegrow.growth.stretch import Trainer
 from edgegrow.growth.vetting import Vetting
 from edgegrow.training import TRAIN_PASSES, batches_of, cosine, evaluate, generator
-
-FILLED = 0.95
-"""Share of a limit at which it counts as filled. A budget that the configured growth steps leave emptier, as
-where a small network of fixed widths starts, is grown into by further ones."""
 
 
 class Grower:
@@ -184,6 +181,11 @@ class Grower:
         """Cost model of the network as deep as it is."""
         return self.pricing(progress.insertions)
 
+    def used(self, progress: Progress) -> float:
+        """Share of its fullest limit that the network takes, as growing prices it: at most 1."""
+        self._recall(progress)
+        return share(self.costs(progress)(self.trace.shapes(self.trace.widths())), self.limits)
+
     def _recall(self, progress: Progress) -> None:
         costs = self.costs(progress)
         if isinstance(costs, CheckedCostModel):
@@ -203,7 +205,11 @@ class Grower:
         return max(1, int(left / (TRAIN_PASSES * self.macs * self.batches.size)))
 
     def _unfilled(self, progress: Progress) -> bool:
-        """Whether a budget is left that a channel more would fit into: a step at most doubles a group."""
+        """Whether a budget is left that a channel more would fit into, which more growth steps then fill.
+
+        The configured ones leave it where a small network of fixed widths starts: a step at most doubles a
+        group.
+        """
         if progress.growth_steps >= self.most_steps:
             return False
         costs, widths = self.costs(progress), self.trace.widths()
