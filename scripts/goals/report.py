@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +12,7 @@ from growth.runner import Failure
 from growth.statistics import paired
 from results import table
 
+from edgegrow.baselines.bisection import RESOLUTION
 from goals.cells import AIMS
 
 COST, WITHIN, CLOSE, SHARE = 2.0, 0.3, 1.15, 0.5
@@ -158,12 +160,37 @@ def _goal_lines(results: Results, task: str) -> list[str]:
     ]
     columns = ("MACs", "validation", "trainings", "training MACs")
     goal = next(iter(pairs.values()))[0]["settings"]["goal"]["accuracy"]
+    shares = [
+        ours["macs_trained"] / (_share_until(control["tries"], goal, CLOSE) * control["macs_trained"])
+        for ours, control in pairs.values()
+    ]
     return [
         "",
         f"Goal of {POINTS * goal:g} % of validation samples:",
         "",
         *table(("seed", *columns, *(f"bisection's {column}" for column in columns)), rows),
+        "",
+        f"The bisection ends at a ratio of {RESOLUTION:g} between sizes, goal mode at {CLOSE:g}. Had the",
+        f"former ended at {CLOSE:g} as well, goal mode's share of its training were {fmean(shares):.2f} (mean, of",
+        f"{', '.join(f'{share:.2f}' for share in shares)}).",
     ]
+
+
+def _share_until(tries: Sequence[Mapping[str, Any]], goal: float, ratio: float) -> float:
+    """Share of a bisection's training when sizes that reach and miss the goal are within a ratio.
+
+    Every network is trained for as many samples, so training goes by MACs.
+    """
+    low, high, spent = 0.0, inf, 0.0
+    for one in tries:
+        if high <= ratio * low:
+            break
+        spent += one["macs"]
+        if one["validation_accuracy"] >= goal:
+            high = one["macs"]
+        else:
+            low = one["macs"]
+    return spent / sum(one["macs"] for one in tries)
 
 
 def _percent(cells: Sequence[Mapping[str, Any]]) -> str:
