@@ -170,9 +170,9 @@ def _goal_lines(results: Results, task: str) -> list[str]:
         "",
         *table(("seed", *columns, *(f"bisection's {column}" for column in columns)), rows),
         "",
-        f"The bisection ends at a ratio of {RESOLUTION:g} between sizes, goal mode at {CLOSE:g}. Had the",
-        f"former ended at {CLOSE:g} as well, goal mode's share of its training were {fmean(shares):.2f} (mean, of",
-        f"{', '.join(f'{share:.2f}' for share in shares)}).",
+        f"The bisection ends at a ratio of {RESOLUTION:g} between sizes, goal mode at {CLOSE:g}.",
+        f"Had the former ended at {CLOSE:g} as well, goal mode's share of its training were",
+        f"{fmean(shares):.2f} (mean, of {', '.join(f'{share:.2f}' for share in shares)}).",
     ]
 
 
