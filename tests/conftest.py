@@ -100,7 +100,7 @@ def finished_run(tmp_path_factory):
     """A small real run, made once by a real process."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     command = [sys.executable, "-m", "edgegrow", "grow", *QUICK, "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder, done
 

@@ -8,12 +8,15 @@ from edgegrow.cost.fvcore import fvcore_macs
 from edgegrow.cost.layers import count_macs, count_params
 from edgegrow.deploy.evaluate import evaluate
 from edgegrow.deploy.lower import lower
+from edgegrow.deploy.onnx import write_onnx
 from edgegrow.deploy.quantize import quantize
 from edgegrow.deploy.simulate import simulate
+from edgegrow.deploy.tflite import write_tflite
 from edgegrow.errors import UnsupportedError
 from edgegrow.growth.groups import trace
 from edgegrow.growth.new_channels import add_channels, fresh_filters
 from edgegrow.growth.surgery import ChannelSplit, resize, split_channels
+from edgegrow.measuring import Options, measure_artifact
 
 from .architectures import FAMILIES
 
@@ -156,7 +159,7 @@ def test_costs_of_widths_equal_the_recount_after_surgery(name):
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if len(family.shapes) == 1])
-def test_what_can_be_deployed_agrees_when_widened(name):
+def test_what_can_be_deployed_agrees_when_widened_and_is_measured(name, tmp_path):
     family = FAMILIES[name]
     module, _, (x,), _ = trained(family, steps=10)
     if not family.deployable:
@@ -172,3 +175,10 @@ def test_what_can_be_deployed_agrees_when_widened(name):
     quantized = quantize(graph, samples)
     found = quantized.dequantize_output(simulate(quantized, quantized.quantize_input(samples)))
     assert_close([torch.from_numpy(found)], [expected], 0.1)
+    write_tflite(quantized, tmp_path / "model.tflite")
+    write_onnx(quantized, tmp_path / "model.onnx", "uint8")
+    for path in tmp_path.iterdir():
+        profile = measure_artifact(path, options=Options(iterations=3, seconds=0.0))
+        latency = profile.find("latency", "median")
+        assert (latency.evidence, latency.value > 0) == ("measured", True)
+        assert profile.artifact.bytes == path.stat().st_size
