@@ -1,7 +1,8 @@
 """Calibrating a target for a network's structure, and keeping what was found.
 
-On the host, layers and whole networks are timed by the clock. For a microcontroller, whole networks are
-emulated. Either goes on where it was interrupted. `edgegrow.pricing` makes cost models of what is kept.
+Of the host, Linux boards and phones, layers and whole networks are timed by a clock. For a microcontroller,
+whole networks are emulated. Either goes on where it was interrupted. `edgegrow.pricing` makes cost models of
+what is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edgegrow.cost.calibration import (
     read_latencies,
     read_trials,
 )
-from edgegrow.cost.clock import HostClock, Windows
+from edgegrow.cost.clock import Clock, Windows
 from edgegrow.cost.latency import LatencyModel, Table
 from edgegrow.cost.latency_plan import LatencyPlan
 from edgegrow.cost.microcontroller import emulate_network, emulation_identity
@@ -38,6 +39,7 @@ from edgegrow.files import cache_folder
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.growth.seed import NARROWEST
 from edgegrow.listener import Listener
+from edgegrow.measure.device import DeviceError
 from edgegrow.measure.protocol import Identity
 from edgegrow.targets import Target
 
@@ -122,7 +124,8 @@ class Subject:
         """Tell how to calibrate a target for this network again, for messages."""
         command = f"edgegrow targets calibrate {target.name} --net {self.net} --data {self.data}"
         kept = target.latency_table
-        return f"calibrate again: {command}" + (f" --out {kept}" if kept is not None else "")
+        via, out = f" --via {target.via}" if target.via else "", f" --out {kept}" if kept is not None else ""
+        return f"calibrate again: {command}{via}{out}"
 
 
 def scaled(widths: Mapping[str, int], low: float, high: float, rng: np.random.Generator) -> dict[str, int]:
@@ -133,10 +136,10 @@ def scaled(widths: Mapping[str, int], low: float, high: float, rng: np.random.Ge
     }
 
 
-def calibrate_host(
+def calibrate_latencies(
     target: Target,
     subject: Subject,
-    clock: HostClock,
+    clock: Clock,
     listener: Listener,
     path: Path | None = None,
     effort: Effort | None = None,
@@ -150,7 +153,7 @@ def calibrate_host(
     ----------
     target : Target
     subject : Subject
-    clock : HostClock
+    clock : Clock
         Its reference is `subject` at its own widths.
     listener : Listener
     path : Path, optional
@@ -162,7 +165,9 @@ def calibrate_host(
     Raises
     ------
     InputError
-        If the network does not run here, or the file cannot be written or is none of ours.
+        If the network does not run there, or the file cannot be written or is none of ours.
+    DeviceError
+        If the device fails: what has been measured is kept.
     """
     effort = effort or Effort()
     place = path or latency_path(target, subject)
@@ -207,7 +212,7 @@ class _Calibrator:
     def __init__(
         self,
         subject: Subject,
-        clock: HostClock,
+        clock: Clock,
         listener: Listener,
         place: Path,
         effort: Effort,
@@ -267,9 +272,14 @@ class _Calibrator:
     ) -> None:
         for first in range(0, len(items), _BATCH):
             batch = items[first : first + _BATCH]
-            found: list[Windows] = self.clock.time(
-                [graph(item) for item in batch], self.effort.rounds, seconds
-            )
+            graphs = [graph(item) for item in batch]
+            try:
+                found: list[Windows] = self.clock.time(graphs, self.effort.rounds, seconds)
+            except DeviceError as error:
+                made = f"{len(self.calibration.layers)} layers and {len(self.calibration.networks)} networks"
+                raise type(error)(
+                    f"{error}: {made} are kept in {self.place}: give the command again to go on"
+                ) from error
             for item, (windows_ns, reference_ns) in zip(batch, found, strict=True):
                 keep(item, windows_ns, reference_ns)
             self.calibration.write(self.place)
@@ -288,8 +298,12 @@ def latency_plan(subject: Subject, calibration: LatencyCalibration, channel_bloc
 
 
 def latency_path(target: Target, subject: Subject) -> Path:
-    """Where the latencies of a network are kept: the target's own file, or one in the user's cache."""
-    return target.latency_table or _folder() / f"{target.name}-{subject.structure[:16]}.json"
+    """Where the latencies of a network are kept: the target's own file, or one in the user's cache.
+
+    Devices at different addresses have a file each, though they be of one target.
+    """
+    device = f"-{digest(target.via.encode())[:8]}" if target.via else ""
+    return target.latency_table or _folder() / f"{target.name}{device}-{subject.structure[:16]}.json"
 
 
 def emulate_trials(

@@ -56,6 +56,12 @@ def grow(
         str | None, typer.Option(help="mlp, conv1d, dscnn, mobilenet, resnet8 or module:function.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="A target's name, or a file of one.")] = None,
+    via: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Linux board or phone: local, ssh://USER@HOST, adb:SERIAL, container, emulator."
+        ),
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Limits: macs=250k,params=8k,flash=32kB.")] = None,
     ladder: Annotated[
         str | None,
@@ -94,6 +100,7 @@ def grow(
         "data.dir": data_dir,
         "net.name": net,
         "target": target,
+        "via": via,
         "budget": Budget.parse(budget).limits if budget is not None else None,
         "ladder": Ladder.parse(ladder).model_dump() if ladder is not None else None,
         "goal": Goal.parse(goal).model_dump() if goal is not None else None,
@@ -109,21 +116,24 @@ def grow(
     else:
         resolved = resolve_config(config, values, setting or ())
     from edgegrow import api
+    from edgegrow.measure.device import DeviceError
 
     folder = resume or out or api.new_folder(resolved)
     several = api.is_ladder(resume) if resume else resolved.ladder is not None
     run: Run | Family
 
-    def said() -> str:
+    def note() -> str:
         kept = (folder / "config.toml").exists()
-        note = f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
-        return f"interrupted{note}"
+        return f": finished epochs are kept: go on with edgegrow grow --resume {folder}" if kept else ""
 
-    with one_line(said), listening_to_progress(quiet, verbose) as listener:
-        if resume:
-            run = (api.resume_ladder if several else api.resume)(folder, listener)
-        else:
-            run = (api.grow_ladder if several else api.grow)(resolved, folder, listener)
+    with one_line(lambda: f"interrupted{note()}"), listening_to_progress(quiet, verbose) as listener:
+        try:
+            if resume:
+                run = (api.resume_ladder if several else api.resume)(folder, listener)
+            else:
+                run = (api.grow_ladder if several else api.grow)(resolved, folder, listener)
+        except DeviceError as error:
+            raise DeviceError(f"{error}{note()}") from error
     _show(run, as_json)
     run.check()
 

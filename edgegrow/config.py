@@ -148,6 +148,10 @@ class RunConfig(Frozen):
         Several networks are wanted, one for each of its rungs.
     goal : Goal, optional
         The smallest network is wanted that reaches it.
+    target : str
+        Name or file of the device that it is for.
+    via : str, optional
+        How the device is reached, as ``measure --via`` has it; by default what the target's file says.
     """
 
     budget: Budget
@@ -156,6 +160,7 @@ class RunConfig(Frozen):
     data: DataConfig = DataConfig()
     net: NetConfig = NetConfig()
     target: str = "host"
+    via: str | None = Field(None, min_length=1)
     seed: int = Field(0, ge=0, lt=2**32)
     train: TrainConfig = TrainConfig()
     grow: GrowConfig = GrowConfig()

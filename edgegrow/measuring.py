@@ -8,8 +8,9 @@ from pathlib import Path
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener, Silent
 from edgegrow.measure.protocol import Profile
+from edgegrow.measure.windows import TakeTurns
 from edgegrow.targets import Target, load_target
-from edgegrow.ways.devices import DEVICES, on_device
+from edgegrow.ways.devices import DEVICES, on_device, turns_on
 from edgegrow.ways.emulated import CONTAINED, counted, open_emulated
 from edgegrow.ways.microcontroller import in_emulator, over_serial
 from edgegrow.ways.npu import by_vela
@@ -81,19 +82,73 @@ def choose_way(found: Target, via: str | None = None) -> tuple[str, str]:
     return way, address
 
 
-def prepare_target(target: Target, listener: Listener) -> None:
-    """Prepare what measuring a target takes by default, where that is an emulated core of ARM Linux.
+def reach(target: Target, via: str | None) -> Target:
+    """Return a target as it is measured while networks are grown for it.
 
-    It takes half a minute the first time. What else is missing is told when it is measured.
+    Parameters
+    ----------
+    target : Target
+    via : str, optional
+        As `measure_artifact` takes it; by default what the target's file says.
+
+    Raises
+    ------
+    InputError
+        If the target cannot be measured so, or not while networks are grown.
+    """
+    if via is None:
+        return target
+    way, address = choose_way(target, via)
+    if WAYS[target.kind] is _DEVICE_WAYS:
+        return target.reached(way, address or None)
+    if way != _default(target, WAYS[target.kind]):
+        raise InputError(
+            f"--via {via}: networks are grown for target {target.name} ({target.kind}) by emulation: "
+            "leave it out, and measure what they have become"
+        )
+    return target
+
+
+def prepare_target(target: Target, listener: Listener) -> None:
+    """See that a Linux or Android target can be measured as it is by default: its device is there.
+
+    Where an emulated core stands for it, that is prepared, which takes half a minute the first time. What
+    else is missing is told when it is measured.
 
     Raises
     ------
     InputError
         If it cannot be prepared: a program or an image is missing.
+    DeviceError
+        If the device cannot be reached.
     """
-    way, _ = choose_way(target)
-    if WAYS[target.kind] is _DEVICE_WAYS and way in CONTAINED:
+    way, address = choose_way(target)
+    if WAYS[target.kind] is not _DEVICE_WAYS:
+        return
+    if way in CONTAINED:
         open_emulated(target, listener, CONTAINED[way]).close()
+    else:
+        DEVICES[way](target, address).close()
+
+
+def is_timed(target: Target) -> bool:
+    """Tell whether a target is measured, by default, on a device with a clock."""
+    return choose_way(target)[0] in DEVICES
+
+
+def turns_of(target: Target) -> TakeTurns:
+    """Return what times ``.tflite`` files in turn on a target's device.
+
+    Raises
+    ------
+    InputError
+        If it is not measured on one by default.
+    """
+    way, address = choose_way(target)
+    if way not in DEVICES:
+        how = f"give {GIVE_DEVICE}" if WAYS[target.kind] is _DEVICE_WAYS else "use host or an mcu"
+        raise InputError(f"target {target.name}: it cannot be calibrated from here yet: {how}")
+    return turns_on(way, target, address)
 
 
 def _split(via: str) -> tuple[str, str]:
@@ -106,12 +161,14 @@ def _default(target: Target, ways: Iterable[str]) -> str:
     """Choose the way that a Linux or Android target's file names; of the others, the first."""
     if target.kind not in ("linux", "android"):
         return next(iter(ways))
-    kind, address = target.transport.kind, target.transport.address
-    return kind if address is None else f"{kind}:{address}"
+    return target.via or target.transport.kind
 
 
 _ADDRESSED = {"serial": "serial:PORT", "ssh": "ssh://USER@HOST[:PORT]", "adb": "adb:SERIAL"}
 """Ways that are given an address, as they are written."""
+
+GIVE_DEVICE = "--via ssh://USER@HOST or adb:SERIAL"
+"""What has networks timed on a device, for messages."""
 
 _DEVICE_WAYS: dict[str, Way] = {
     **{way: on_device(way) for way in DEVICES},

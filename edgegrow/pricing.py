@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgegrow.calibrating import (
     Subject,
-    calibrate_host,
+    calibrate_latencies,
     emulate_trials,
     latency_path,
     latency_plan,
     trials_path,
 )
 from edgegrow.cost.calibration import BoardCalibration, LatencyCalibration, read_latencies
-from edgegrow.cost.clock import HostClock
-from edgegrow.cost.host import HostCosts
+from edgegrow.cost.clock import ArtifactClock, Clock
 from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.microcontroller import Emulated, MicrocontrollerCosts
 from edgegrow.cost.model import LayerCosts
+from edgegrow.cost.timed import TimedCosts
 from edgegrow.data import load_dataset
 from edgegrow.delivery import STRUCTURE_SAMPLES
 from edgegrow.deploy.lower import lower
 from edgegrow.errors import InputError
 from edgegrow.growth.seed import build_network
 from edgegrow.listener import Listener
+from edgegrow.measuring import reach, turns_of
 from edgegrow.nets import load_net
 from edgegrow.targets import Target, load_target
 
 
 def calibrate(
-    target: str, net: str, data: str, data_dir: str | None, out: Path | None, listener: Listener
+    target: str,
+    net: str,
+    data: str,
+    data_dir: str | None,
+    out: Path | None,
+    listener: Listener,
+    via: str | None = None,
 ) -> tuple[LatencyCalibration | BoardCalibration, Path]:
     """Calibrate a target for a network, whether or not that has been done before.
 
     Parameters
     ----------
     target : str
-        Name or file of the host, or of a microcontroller.
+        Name or file of one that has a clock, or of a microcontroller.
     net, data, data_dir
         The network, and the data that decide its shapes, as a configuration names them.
     out : Path, optional
         Where to keep it, for ``cost.latency_table`` of a target's file; by default in the user's cache.
     listener : Listener
+    via : str, optional
+        How a Linux board or phone is reached, as `edgegrow.measuring.measure_artifact` takes it.
 
     Returns
     -------
@@ -53,21 +62,21 @@ def calibrate(
     ------
     InputError
         If something is not there, or the target can be calibrated by other means only.
+    DeviceError
+        If the board or phone cannot be reached, or fails: what has been measured is kept.
     """
-    found = load_target(target)
+    found = reach(load_target(target), via)
     dataset = load_dataset(data, Path(data_dir) if data_dir else None)
     example = build_network(load_net(net), dataset.input_shape, dataset.classes, None, 0)
     graph = lower(example.graph, dataset.input_shape)
     subject = Subject(example, graph, dataset.calibration(STRUCTURE_SAMPLES), net, data)
     command = f"edgegrow targets calibrate {target} --net {net} --data {data}"
+    command += f" --via {via}" if via is not None else ""
     if found.kind == "mcu":
         place = out or trials_path(found, subject)
         return emulate_trials(found, subject, listener, place, command=command, replace=True), place
-    if found.name != "host":
-        raise InputError(f"target {found.name}: it cannot be calibrated from here yet: use host or an mcu")
-    place = out or latency_path(found, subject)
-    clock = HostClock(subject.quantized(example.widths()), found.runtime.threads)
-    return calibrate_host(found, subject, clock, listener, place, command=command), place
+    place, clock = out or latency_path(found, subject), _clock(found, subject, example.widths())
+    return calibrate_latencies(found, subject, clock, listener, place, command=command), place
 
 
 def board_costs(
@@ -91,10 +100,10 @@ def board_costs(
     return MicrocontrollerCosts(metrics, target.board(), subject.graph, trials, subject.samples)
 
 
-def host_costs(
+def timed_costs(
     metrics: Iterable[str], counted: LayerCosts, target: Target, subject: Subject, listener: Listener
-) -> HostCosts:
-    """Cost model with latency of a network on the host; it is calibrated now where it has not been.
+) -> TimedCosts:
+    """Cost model with latency of a network on a device; it is calibrated now where it has not been.
 
     Parameters
     ----------
@@ -107,28 +116,36 @@ def host_costs(
     Raises
     ------
     InputError
-        If the calibration is damaged, or was made with what is not here now.
+        If the calibration is damaged, or was made with what is not there now.
+    DeviceError
+        If the device cannot be reached, or fails.
     """
     place, kept = latency_path(target, subject), _kept(target, subject)
     reference = subject.trace.widths() if kept is None else kept.reference
-    clock = HostClock(subject.quantized(reference), target.runtime.threads)
+    clock = _clock(target, subject, reference)
     if kept is not None:
         kept.check(place, subject.structure, clock.identity(), subject.again(target))
     if kept is None or not kept.finished:
-        clock = HostClock(subject.quantized(subject.trace.widths()), target.runtime.threads)
+        clock = _clock(target, subject, subject.trace.widths())
         listener.say(f"calibrating {target.name} for {subject.net}, once: it takes a minute or two")
-        kept = calibrate_host(target, subject, clock, listener, command="edgegrow grow")
+        kept = calibrate_latencies(target, subject, clock, listener, command="edgegrow grow")
     plan = latency_plan(subject, kept, target.cost.channel_block)
     try:
         model = LatencyModel(subject.graph, plan, kept, subject.trace.shapes)
     except InputError as error:
         raise InputError(f"{place}: {error}: {subject.again(target)}") from error
-    costs = HostCosts(metrics, counted, model, clock, subject.samples, listener.warn)
+    costs = TimedCosts(metrics, counted, model, clock, subject.samples, listener.warn, target.name)
     listener.say(
         f"latency: predicted from {place}, wrong by up to {100 * model.error:.1f} % on networks "
         f"that it has not seen; timed after every growth step, with a margin of {100 * costs.margin:.1f} %"
     )
     return costs
+
+
+def _clock(target: Target, subject: Subject, reference: Mapping[str, int]) -> Clock:
+    """Clock of a target's device whose reference is a network at some widths."""
+    take_turns = turns_of(target)
+    return ArtifactClock(subject.quantized(reference), take_turns)
 
 
 def _kept(target: Target, subject: Subject) -> LatencyCalibration | None:

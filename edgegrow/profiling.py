@@ -20,10 +20,9 @@ from edgegrow.listener import Listener
 from edgegrow.measure.mcu.prediction import check_selftest, emulate_on
 from edgegrow.measure.protocol import Artifact, Identity, Measurement, Profile
 from edgegrow.measure.session import open_artifact, predict
-from edgegrow.measuring import Options, choose_way, measure_artifact
+from edgegrow.measuring import Options, is_timed, measure_artifact
 from edgegrow.targets import Target
 from edgegrow.training import evaluate
-from edgegrow.ways.devices import DEVICES
 from edgegrow.working_memory import memory_figures
 
 _SIMULATED = 500
@@ -101,7 +100,7 @@ def _profile_file(
 ) -> Profile:
     """Measure a file on its target; the whole test split goes through its runtime on this machine."""
     listener.say(f"measuring {path.name}")
-    timed = choose_way(target)[0] in DEVICES
+    timed = is_timed(target)
     options = Options(iterations=settings.iterations, seconds=settings.seconds) if timed else Options()
     profile = measure_artifact(path, target, options=options, listener=listener)
     with open_artifact(path, target.runtime.threads) as session:

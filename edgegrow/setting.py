@@ -32,9 +32,9 @@ from edgegrow.growth.seed import build_network, plant_seed
 from edgegrow.growth.select import CostModel
 from edgegrow.journal import Journal
 from edgegrow.listener import Listener
-from edgegrow.measuring import choose_way
+from edgegrow.measuring import GIVE_DEVICE, is_timed, reach
 from edgegrow.nets import load_net
-from edgegrow.pricing import board_costs, host_costs
+from edgegrow.pricing import board_costs, timed_costs
 from edgegrow.profiling import profile_delivery
 from edgegrow.result import Run, write_profiles
 from edgegrow.run import Checkpoint, RunFolder
@@ -63,7 +63,7 @@ class Setting:
 
     def __init__(self, config: RunConfig, listener: Listener) -> None:
         self.config, self.listener = config, listener
-        self.target = load_target(config.target)
+        self.target = reach(load_target(config.target), config.via)
         self.limits = _limits(config, self.target)
         self.net = load_net(config.net.name)
         self.data: Dataset = load_dataset(
@@ -158,7 +158,7 @@ class Setting:
         costs = LayerCosts(counted, flash_model(example, self.data), graph)
         if len(counted) == len(self.limits):
             return costs
-        return host_costs(self.limits, costs, self.target, subject, self.listener)
+        return timed_costs(self.limits, costs, self.target, subject, self.listener)
 
     def fresh(self) -> NetworkTrace:
         """Build the network as it comes."""
@@ -272,8 +272,8 @@ def _limits(config: RunConfig, target: Target) -> dict[str, float]:
         return _with_memory(limits, target)
     if target.kind == "npu":
         raise InputError(f"target {target.name}: networks cannot be grown for it yet: use another kind")
-    choose_way(target)  # better now than at the end
-    check_predicted(limits, target.name, timed=target.name == "host")
+    timed = is_timed(target)  # a way that cannot be is told now, and not at the end
+    check_predicted(limits, target.name, timed, f"give {GIVE_DEVICE}")
     return limits
 
 

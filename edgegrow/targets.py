@@ -281,6 +281,17 @@ class Target(_Frozen):
         return CycleScale(cost.cycle_scale, clock_hz, cost.calibration, cost.error)
 
     @property
+    def via(self) -> str | None:
+        """The device's address as ``--via`` has it; None where the way to it takes none."""
+        kind, address = self.transport.kind, self.transport.address
+        return None if address is None else f"{kind}:{'//' if kind == 'ssh' else ''}{address}"
+
+    def reached(self, kind: str, address: str | None) -> Target:
+        """Return the target with another way to its device, and an address where the way takes one."""
+        changed = {"kind": kind, "address": address, "python": self.transport.python}
+        return self.model_copy(update={"transport": Transport.model_validate(changed)})
+
+    @property
     def active_power(self) -> ActivePower | None:
         """What the target draws while it infers; None where its file does not tell."""
         watts = self.power.active_w

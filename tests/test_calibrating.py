@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgegrow import api, calibrating
-from edgegrow.calibrating import Effort, calibrate_host, emulate_trials, latency_path, trials_path
+from edgegrow.calibrating import Effort, calibrate_latencies, emulate_trials, latency_path, trials_path
 from edgegrow.config import Budget, resolve_config
 from edgegrow.cost.calibration import read_latencies
-from edgegrow.cost.clock import HostClock
+from edgegrow.cost.clock import ArtifactClock
 from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.model import LayerCosts
 from edgegrow.delivery import STRUCTURE_SAMPLES, flash_model
@@ -21,8 +21,9 @@ from edgegrow.deploy.lower import lower
 from edgegrow.growth.groups import trace
 from edgegrow.growth.seed import build_network
 from edgegrow.listener import Silent
+from edgegrow.measuring import turns_of
 from edgegrow.nets import load_net
-from edgegrow.pricing import board_costs, host_costs
+from edgegrow.pricing import board_costs, timed_costs
 from edgegrow.targets import load_target
 
 sys.path.append(str(Path(__file__).resolve().parent / "deploy"))
@@ -48,6 +49,11 @@ def subject_of(digits, net="mlp"):
     return calibrating.Subject(trace, graph, digits.calibration(STRUCTURE_SAMPLES), net, "digits")
 
 
+def clock_of(subject):
+    """The host's clock."""
+    return ArtifactClock(subject.quantized(subject.trace.widths()), turns_of(load_target("host")))
+
+
 @pytest.fixture
 def subject(digits):
     return subject_of(digits)
@@ -57,8 +63,8 @@ def subject(digits):
 def finished(digits, tmp_path_factory):
     """A small calibration of the host, by its clock: the text of its file."""
     subject, path = subject_of(digits), tmp_path_factory.mktemp("host") / "mlp.json"
-    clock = HostClock(subject.quantized(subject.trace.widths()), 1)
-    calibrate_host(load_target("host"), subject, clock, Silent(), path, TINY, "a test")
+    clock = clock_of(subject)
+    calibrate_latencies(load_target("host"), subject, clock, Silent(), path, TINY, "a test")
     return path.read_text()
 
 
@@ -88,7 +94,7 @@ def test_a_calibration_tells_what_it_was_made_with(finished):
 
 def test_growth_on_the_host_has_a_latency_that_the_clock_corrects(finished, subject, digits):
     keep(finished, subject)
-    costs = host_costs(METRICS, counted(subject, digits), load_target("host"), subject, Silent())
+    costs = timed_costs(METRICS, counted(subject, digits), load_target("host"), subject, Silent())
     layers = subject.trace.shapes({name: width // 3 for name, width in subject.trace.widths().items()})
     before = costs(layers)
     found = costs.check(layers)
@@ -112,18 +118,18 @@ def test_an_interrupted_calibration_keeps_what_it_has_and_goes_on(subject, cache
         def step(self, stage, step, steps, figures):
             raise KeyboardInterrupt
 
-    target, clock = load_target("host"), HostClock(subject.quantized(subject.trace.widths()), 1)
+    target, clock = load_target("host"), clock_of(subject)
     with pytest.raises(KeyboardInterrupt):
-        calibrate_host(target, subject, clock, Impatient(), effort=TINY)
+        calibrate_latencies(target, subject, clock, Impatient(), effort=TINY)
     (path,) = cache.iterdir()
     kept = read_latencies(path)
     assert not kept.finished
     assert len(kept.layers) == calibrating._BATCH
-    whole = calibrate_host(target, subject, clock, Silent(), effort=TINY)
+    whole = calibrate_latencies(target, subject, clock, Silent(), effort=TINY)
     assert whole.finished
     assert whole.layers[: len(kept.layers)] == kept.layers  # not measured again
     assert read_latencies(path) == whole
-    again = calibrate_host(target, subject, clock, Silent(), effort=TINY)  # a finished one is made anew
+    again = calibrate_latencies(target, subject, clock, Silent(), effort=TINY)  # a finished one is made anew
     assert again.layers[0] != whole.layers[0]
 
 
@@ -299,9 +305,9 @@ def test_networks_that_branch_can_be_calibrated(name, tmp_path):
     traced = trace(build(*widths), shape)
     samples = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
     subject = calibrating.Subject(traced, lower(traced.graph, shape), samples, name, "noise")
-    clock, host = HostClock(subject.quantized(traced.widths()), 1), load_target("host")
+    clock, host = clock_of(subject), load_target("host")
     target = host.model_copy(update={"cost": host.cost.model_copy(update={"channel_block": 8})})
-    calibration = calibrate_host(target, subject, clock, Silent(), tmp_path / "f.json", TINY)
+    calibration = calibrate_latencies(target, subject, clock, Silent(), tmp_path / "f.json", TINY)
     plan = calibrating.latency_plan(subject, calibration, 8)
     model = LatencyModel(subject.graph, plan, calibration, traced.shapes)
     doubled = subject.at({group: 2 * width for group, width in traced.widths().items()})

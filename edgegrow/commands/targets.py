@@ -72,6 +72,9 @@ def calibrate(
     net: Annotated[str, typer.Option(help="The network whose layers are priced.")] = "dscnn",
     data: Annotated[str, typer.Option(help="The data it is for: they decide its shapes.")] = "digits",
     data_dir: Annotated[str | None, typer.Option(help="Where a built-in data set lies.")] = None,
+    via: Annotated[
+        str | None, typer.Option(help="Of a Linux board or phone: ssh://USER@HOST, adb:SERIAL or local.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Keep it here instead of in the cache: see cost.latency_table.")
     ] = None,
@@ -86,7 +89,7 @@ def calibrate(
         return "interrupted: what has been measured is kept: give the command again to go on"
 
     with one_line(said), listening_to_progress(quiet, verbose) as listener:
-        calibration, place = calibrate(name, net, data, data_dir, out, listener)
+        calibration, place = calibrate(name, net, data, data_dir, out, listener, via)
     if as_json:
         print_json({"file": str(place), **calibration.summary()})
     else:

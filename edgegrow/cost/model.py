@@ -16,10 +16,10 @@ PREDICTED = ("macs", "params", "flash_bytes", "ram_bytes")
 """Metrics that can be predicted for every target. RAM is the arena of activations, as it is planned."""
 
 TIMED = ("latency_ms",)
-"""Metrics that can be predicted for a host, from a calibration."""
+"""Metrics that can be predicted where networks are timed, from a calibration."""
 
 
-def check_predicted(metrics: Iterable[str], target: str, timed: bool) -> None:
+def check_predicted(metrics: Iterable[str], target: str, timed: bool, to_time: str = "") -> None:
     """Refuse metrics that growth cannot be bounded by.
 
     Parameters
@@ -30,6 +30,8 @@ def check_predicted(metrics: Iterable[str], target: str, timed: bool) -> None:
         Name of the target, for the error's line.
     timed : bool
         Whether it has a calibration of `TIMED`.
+    to_time : str
+        What to do to have them timed, for the error's line.
 
     Raises
     ------
@@ -39,10 +41,11 @@ def check_predicted(metrics: Iterable[str], target: str, timed: bool) -> None:
     there = (*PREDICTED, *TIMED) if timed else PREDICTED
     for metric in metrics:
         if metric not in there:
+            instead = f", or {to_time}" if metric in TIMED and to_time else ""
             known = ", ".join(name.rpartition("_")[0] or name for name in there)
             raise InputError(
                 f"budget {metric}: target '{target}' has no cost model for it: "
-                f"growth is bounded by {known} there; measure the artifact for the rest"
+                f"growth is bounded by {known} there; measure the artifact for the rest{instead}"
             )
 
 

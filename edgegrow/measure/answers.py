@@ -19,6 +19,7 @@ def _printable(text: str) -> str:
 Text = Annotated[str, Field(max_length=400), AfterValidator(_printable)]
 LongText = Annotated[str, Field(max_length=1 << 20), AfterValidator(_printable)]
 Nanoseconds = Annotated[int, Field(ge=0, lt=2**53)]
+PositiveNanoseconds = Annotated[FiniteFloat, Field(gt=0, lt=2**53)]
 Times = Annotated[tuple[Nanoseconds, ...], Field(max_length=_MOST_TIMES)]
 Figures = Annotated[dict[Text, FiniteFloat], Field(max_length=1024)]
 
@@ -195,6 +196,22 @@ class Answer(Opened, Timed):
     windows: Annotated[tuple[Window, ...], Field(max_length=1000)] = ()
     outputs_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     outputs: Annotated[str, Field(max_length=2 << 20)] | None
+
+
+class InTurn(Opened):
+    """The answer to a request in a file for several artifacts: `Opened` is of the first.
+
+    Attributes
+    ----------
+    windows_ns : tuple of tuple of float
+        Of each artifact, the median of each of its windows.
+    """
+
+    schema_: Literal[1] = Field(alias="schema")
+    windows_ns: Annotated[
+        tuple[Annotated[tuple[PositiveNanoseconds, ...], Field(max_length=1000)], ...],
+        Field(max_length=1000),
+    ]
 
 
 class Refused(BaseModel):

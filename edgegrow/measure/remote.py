@@ -6,11 +6,11 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from edgegrow.errors import InputError
 from edgegrow.measure.answers import MOST_BYTES, Answer, Refused
@@ -35,6 +35,8 @@ RUN_SECONDS = 600.0
 """Time that a runner may take beyond thrice its timed seconds."""
 
 _REFUSED = 3
+
+Expected = TypeVar("Expected", bound=BaseModel)
 
 
 def run_on(
@@ -68,21 +70,51 @@ def run_on(
         If the device fails, or answers something else than a runner does.
     """
     asked = {"artifact": f"model.{format}", "format": format, **request}
+    files = {asked["artifact"]: content}
+    if inputs is not None:
+        asked["inputs"] = "inputs.npy"
+        packed = io.BytesIO()
+        np.save(packed, inputs, allow_pickle=False)
+        files[asked["inputs"]] = packed.getvalue()
+    return ask_runner(device, files, asked, Answer, timeout_s)
+
+
+def ask_runner(
+    device: Device,
+    files: Mapping[str, bytes],
+    request: Mapping[str, Any],
+    expected: type[Expected],
+    timeout_s: float,
+) -> Expected:
+    """Start a runner on a device for one request, in a temporary folder that is removed at the end.
+
+    Parameters
+    ----------
+    device : Device
+    files : mapping
+        ``{name: content}`` of what the request names.
+    request : mapping
+        Keys of `edgegrow.measure.runner.request.KEYS`.
+    expected : type
+        Form of the answer.
+    timeout_s : float
+        Time that the runner may take, in s.
+
+    Raises
+    ------
+    InputError, DeviceError
+        See `run_on`.
+    """
     with device.folder() as folder:
-        device.put(runner_archive(), f"{folder}/{FILE_NAME}")
-        device.put(content, f"{folder}/model.{format}")
-        if inputs is not None:
-            asked["inputs"] = "inputs.npy"
-            packed = io.BytesIO()
-            np.save(packed, inputs, allow_pickle=False)
-            device.put(packed.getvalue(), f"{folder}/inputs.npy")
-        device.put(json.dumps(asked).encode(), f"{folder}/request.json")
+        sent = {FILE_NAME: runner_archive(), **files, "request.json": json.dumps(request).encode()}
+        for name, content in sent.items():
+            device.put(content, f"{folder}/{name}")
         command = (*device.python, f"{folder}/{FILE_NAME}", f"{folder}/request.json")
         finished = device.run(command, timeout_s=timeout_s, max_output_bytes=MOST_BYTES)
-    return _read(device, finished)
+    return _read(device, finished, expected)
 
 
-def _read(device: Device, finished: Finished) -> Answer:
+def _read(device: Device, finished: Finished, expected: type[Expected]) -> Expected:
     """Check what a runner has printed."""
     code = finished.exit_code
     if code not in (0, _REFUSED):
@@ -96,7 +128,7 @@ def _read(device: Device, finished: Finished) -> Answer:
     try:
         if code == _REFUSED:
             raise InputError(explain_refusal(Refused.model_validate_json(finished.stdout)))
-        return Answer.model_validate_json(finished.stdout, strict=True)
+        return expected.model_validate_json(finished.stdout, strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]["type"]
         what = "no JSON" if problem == "json_invalid" else f"not a runner's: {explain(error)}"

@@ -7,74 +7,85 @@ conditions, and the median over windows leaves out those that were disturbed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegrow.measure.process import Worker
+from edgegrow.errors import InputError
+from edgegrow.measure.answers import InTurn
+from edgegrow.measure.device import Device, DeviceError
+from edgegrow.measure.identity import identity_of
 from edgegrow.measure.protocol import Identity
-from edgegrow.measure.runner.request import KEYS
-from edgegrow.measure.session import open_artifact
+from edgegrow.measure.remote import RUN_SECONDS, ask_runner
+from edgegrow.measure.timing_plan import TimingPlan
 
-_LEAST_CALLS = 10
+TakeTurns = Callable[[Sequence[bytes], int, float], tuple[Identity, NDArray[np.float64]]]
+"""Times artifacts in turn somewhere: ``(contents, rounds, seconds)``, as `time_in_turn` does on a device."""
+
+LEAST_CALLS = 10
+"""Timed inferences of a window."""
+
+WINDOW_S = 10.0
+"""Time that the calls of a window may take beyond thrice its length, in s."""
 
 
 def time_in_turn(
-    paths: Sequence[Path],
+    device: Device,
+    contents: Sequence[bytes],
+    format: str,
     *,
-    threads: int,
+    plan: TimingPlan,
     rounds: int,
     seconds: float,
-    worker: Worker,
-    done: Callable[[int], None] | None = None,
 ) -> tuple[Identity, NDArray[np.float64]]:
-    """Time artifacts in turn, round after round.
+    """Time artifacts in turn, round after round, in one process on a device.
 
     Parameters
     ----------
-    paths : sequence of Path
-        ``.tflite`` or ``.onnx`` files; at least one.
-    threads : int
-        Threads the runtime may use.
+    device : Device
+    contents : sequence of bytes
+        The artifacts; at least one. They are sent as one file.
+    format : {"tflite", "onnx"}
+        Of all of them.
+    plan : TimingPlan
+        Threads and processors to run on; and what the device's must be.
     rounds : int
         Windows of each artifact.
     seconds : float
         Length of a window at least, in s.
-    worker : Worker
-        Where they run.
-    done : callable, optional
-        Called with the number of windows that are done.
 
     Returns
     -------
     identity : Identity
         Of the first artifact's figures.
     windows_ns : ndarray
-        ``(paths, rounds)``, the median of each window, in ns.
+        ``(artifacts, rounds)``, the median of each window, in ns.
 
     Raises
     ------
     InputError
-        If an artifact cannot be opened or run.
+        If an artifact cannot be opened or run, or the device is not the target's.
+    DeviceError
+        If the device fails.
     """
-    windows_ns = np.zeros((len(paths), rounds))
-    # Every window has one warm-up of a few calls: what takes turns is warm.
+    name = f"turns.{format}"
     request = {
-        "do": "measure",
-        "min_iterations": _LEAST_CALLS,
+        "artifact": name,
+        "format": format,
+        "sizes": [len(content) for content in contents],
+        "rounds": rounds,
+        "threads": plan.threads,
+        "affinity": plan.affinity,
+        "min_iterations": LEAST_CALLS,
         "min_seconds": seconds,
-        "max_samples": KEYS["max_samples"],
-        "settle_seconds": 0,
     }
-    identity = Identity()
-    for turn in range(rounds):
-        for place, path in enumerate(paths):
-            session = open_artifact(path, threads, worker)
-            answer, _ = session.ask(request)
-            windows_ns[place, turn] = np.median(answer["latency_ns"])
-            if place == 0:
-                identity = session.identity
-            if done is not None:
-                done(turn * len(paths) + place + 1)
-    return identity, windows_ns
+    timeout_s = RUN_SECONDS + len(contents) * rounds * (3 * seconds + WINDOW_S)
+    try:
+        answer = ask_runner(device, {name: b"".join(contents)}, request, InTurn, timeout_s)
+        plan.check_core(answer.system.cpuinfo.get("CPU part", ""), answer.system.machine)
+    except InputError as error:
+        raise InputError(f"an artifact on {device.name}: {error}") from error
+    if [len(row) for row in answer.windows_ns] != [rounds] * len(contents):
+        wanted = f"{rounds} windows of {len(contents)} artifacts"
+        raise DeviceError(f"{device.name}: its answer has not {wanted}: measure again")
+    return identity_of(answer, plan.threads), np.array(answer.windows_ns)

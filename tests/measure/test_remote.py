@@ -292,7 +292,7 @@ def test_damaged_answers(answer_line, data):
     device = LocalDevice()
     try:
         assert isinstance(
-            _read(device, Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b"")), Answer
+            _read(device, Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b""), Answer), Answer
         )
     except EdgegrowError as error:
         message = str(error)

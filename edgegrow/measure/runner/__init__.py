@@ -18,7 +18,5 @@ do        request, payload                               answer, payload
 open      format, threads; the artifact                  input, output, runtime, version, kernels, metadata,
                                                          python, system, affinity
 run       n; n input samples                             n; n output samples
-measure   min_iterations, min_seconds, max_samples,      latency_ns, warmup_ns, load_ns, peak_bytes, before,
-          settle_seconds                                 after, warnings
 ========= ============================================== ==================================================
 """

@@ -31,6 +31,11 @@ class Holder:
         self._artifact: Any = None
 
     def open(self, content: bytes, format: str, threads: int) -> dict[str, Any]:
+        """Load an artifact and run it once, within bounds; tell what it is, and where."""
+        self.load_once(content, format, threads)
+        return self.told()
+
+    def load_once(self, content: bytes, format: str, threads: int) -> None:
         """Load an artifact and run it once, within bounds."""
         self._artifact, self._content, self._threads = None, content, threads
         self._runtime = LiteRT if format == "tflite" else OnnxRuntime
@@ -46,8 +51,11 @@ class Holder:
             peak = status_bytes("VmHWM")
         self.peak_bytes = None if start is None or peak is None else peak - start
         self._artifact = artifact
+
+    def told(self) -> dict[str, Any]:
+        """Tell what the artifact is, and where."""
         names = ("input", "output", "runtime", "version", "kernels", "metadata")
-        told = {name: getattr(artifact, name) for name in names}
+        told = {name: getattr(self.opened(), name) for name in names}
         return {**told, "python": platform.python_version(), "system": system(), "affinity": processors()}
 
     def load(self) -> tuple[Any, int]:

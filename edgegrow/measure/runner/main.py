@@ -21,6 +21,7 @@ from .request import KEYS
 from .runtimes import RUNTIMES
 from .tensors import Unusable
 from .timed import measure
+from .turns import apart, take_turns
 from .windows import repeat
 
 MAX_OUTPUT_BYTES = 1 << 20
@@ -33,6 +34,11 @@ def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         pin(request["affinity"])
     holder = Holder()
     content = (folder / request["artifact"]).read_bytes()
+    least = {name: request[name] for name in ("min_iterations", "min_seconds")}
+    if request["sizes"] is not None:
+        how = {name: request[name] for name in ("format", "threads", "rounds", "max_samples")}
+        return {"schema": 1, **take_turns(holder, apart(content, request["sizes"]), **how, **least)}
+    settle = {"settle_seconds": request["settle_seconds"]}
     opened = holder.open(content, request["format"], request["threads"])
     if request["inputs"] is None:
         x = holder.random_sample()
@@ -45,10 +51,9 @@ def fulfil(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         measured = mark(holder, x[:1], request["iterations"])
     elif request["windows"]:
         pauses = {name: request[name] for name in ("windows", "pause_seconds")}
-        least = {name: request[name] for name in ("min_iterations", "min_seconds", "settle_seconds")}
-        measured = repeat(holder, x[:1], **pauses, **least)
+        measured = repeat(holder, x[:1], **pauses, **least, **settle)
     else:
-        measured = _measure(holder, x[:1], request)
+        measured = measure(holder, x[:1], max_samples=request["max_samples"], **least, **settle)
     return {
         "schema": 1,
         **opened,
@@ -62,16 +67,9 @@ def answer(holder: Holder, request: dict[str, Any], payload: bytes) -> tuple[dic
     """Answer one request of several, with a payload of its own."""
     if request["do"] == "open":
         return holder.open(payload, request["format"], request["threads"]), b""
-    if request["do"] == "run":
-        details = holder.opened().input
-        x = np.frombuffer(payload, details["dtype"]).reshape(request["n"], *details["shape"])
-        return {"n": request["n"]}, holder.run(x)
-    return _measure(holder, holder.random_sample(), request), b""
-
-
-def _measure(holder: Holder, x: np.ndarray, request: dict[str, Any]) -> dict[str, Any]:
-    names = ("min_iterations", "min_seconds", "max_samples", "settle_seconds")
-    return measure(holder, x, **{name: request[name] for name in names})
+    details = holder.opened().input
+    x = np.frombuffer(payload, details["dtype"]).reshape(request["n"], *details["shape"])
+    return {"n": request["n"]}, holder.run(x)
 
 
 JOINED = re.compile(

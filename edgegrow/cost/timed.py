@@ -1,4 +1,4 @@
-"""What a network takes on the host: counted, predicted from a calibration, and checked by the clock."""
+"""What a network takes on a device: counted, predicted from a calibration, and checked by its clock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgegrow.cost.clock import HostClock
+from edgegrow.cost.clock import Clock
 from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.layers import LayerShape
 from edgegrow.cost.model import LayerCosts
@@ -27,8 +27,8 @@ _DRIFT = 0.1
 _SEED = 0
 
 
-class HostCosts:
-    """Costs of a network on the host, in the metrics of a budget with a latency.
+class TimedCosts:
+    """Costs of a network on a device with a clock, in the metrics of a budget with a latency.
 
     Latencies are upper estimates: a margin above what the clock says, so that the artifact that is delivered
     keeps the budget when it is measured at another moment.
@@ -41,12 +41,14 @@ class HostCosts:
         All of them but the latency.
     model : LatencyModel
         Predicts it.
-    clock : HostClock
+    clock : Clock
         Its reference is that of the calibration.
     samples : ndarray
         A few, for the ranges of activations; as `edgegrow.deploy.quantize.quantize` takes them.
     warn : callable
         Told, in a line, what makes checks doubtful.
+    target : str
+        Name of the device, for these lines.
 
     Attributes
     ----------
@@ -61,12 +63,13 @@ class HostCosts:
         metrics: Iterable[str],
         counted: LayerCosts,
         model: LatencyModel,
-        clock: HostClock,
+        clock: Clock,
         samples: Array,
         warn: Callable[[str], None],
+        target: str,
     ) -> None:
         self.metrics, self.counted, self.model = tuple(metrics), counted, model
-        self.clock, self.samples, self.warn = clock, samples, warn
+        self.clock, self.samples, self.warn, self.target = clock, samples, warn, target
         self.margin = float(np.clip(model.spread, _LEAST_MARGIN, _GREATEST_MARGIN))
         self.factor = 1.0
 
@@ -76,9 +79,9 @@ class HostCosts:
         return self._costs(layers, self.factor * self.model(graph))
 
     def check(self, layers: Sequence[LayerShape]) -> dict[str, float]:
-        """Export a network of these layers, time it on this machine, and correct the model there.
+        """Export a network of these layers, time it on the device, and correct the model there.
 
-        Where the machine is faster just now than it was on the whole while it was calibrated, the time is
+        Where the device is faster just now than it was on the whole while it was calibrated, the time is
         scaled to that speed; where it is slower, it is taken as it is.
         """
         shaped = resize_graph(self.model.graph, layers)
@@ -87,8 +90,8 @@ class HostCosts:
         speed = self.model.table.reference_ns / reference_ns
         if abs(speed - 1) > _DRIFT:
             self.warn(
-                f"this machine is {'faster' if speed > 1 else 'slower'} than when it was calibrated, by "
-                f"{100 * abs(1 / speed - 1):.0f} %: measure when it is idle, or calibrate again"
+                f"target {self.target} is {'faster' if speed > 1 else 'slower'} than when it was calibrated, "
+                f"by {100 * abs(1 / speed - 1):.0f} %: measure when it is idle, or calibrate again"
             )
         found_ms = float(np.median(windows_ns)) * max(1.0, speed) / 1e6
         self.factor = found_ms / self.model(shaped)

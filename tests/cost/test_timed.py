@@ -1,13 +1,13 @@
-"""Latencies on the host by a clock that is an equation, of a machine slower or faster than it was."""
+"""Latencies on a device by a clock that is an equation, of a machine slower or faster than it was."""
 
 import re
 
 import pytest
 from clocks import calibrated, network_ns, subject_of
 
-from edgegrow.cost.host import HostCosts
 from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.model import LayerCosts
+from edgegrow.cost.timed import TimedCosts
 from edgegrow.delivery import flash_model
 
 METRICS = ("latency_ms", "macs")
@@ -37,7 +37,7 @@ def costs(subject, digits):
     model = LatencyModel(subject.graph, plan, calibration, subject.trace.shapes)
     counted = LayerCosts(["macs"], flash_model(subject.trace, digits), subject.graph)
     warnings = []
-    made = HostCosts(METRICS, counted, model, Clock(1.0), subject.samples, warnings.append)
+    made = TimedCosts(METRICS, counted, model, Clock(1.0), subject.samples, warnings.append, "host")
     return made, warnings
 
 
