@@ -43,7 +43,7 @@ from edgegrow.measure.device import DeviceError
 from edgegrow.measure.protocol import Identity
 from edgegrow.targets import Target
 
-_BATCH = 16
+_BATCH = 32
 """Files that are timed in one run: what is lost if calibration is interrupted."""
 
 _SEED = 0

@@ -8,7 +8,7 @@ KEYS: dict[str, Any] = {
     "artifact": None,  # the artifact's file, beside the request
     "format": None,  # tflite or onnx
     "inputs": None,  # .npy file, (n, ...) of the artifact's input; by default one random sample
-    "sizes": None,  # bytes of each of several artifacts that follow each other in the file, to be timed in turn
+    "sizes": None,  # bytes of several artifacts that follow each other in the file, to be timed in turn
     "rounds": 1,  # windows of each of them
     "threads": 1,
     "affinity": None,  # numbers of the processors to run on
