@@ -30,7 +30,7 @@ _PLANNED = {"ram_bytes": "peak_activations"}
 
 
 _OTHERS = {"tflite": ("onnx",), "c": ()}
-"""Format of the artifact that a budget holds for -> the others with a profile of their own."""
+"""Format of the artifact that a budget holds for -> the others that may have a profile of their own."""
 
 
 def write_profiles(folder: RunFolder, profiles: Mapping[str, Profile]) -> None:
@@ -45,10 +45,11 @@ def read_profiles(folder: RunFolder) -> dict[str, Profile]:
     Raises
     ------
     InputError
-        If one is missing or damaged.
+        If one is damaged, or there is none.
     """
     primary = Profile.read(_profile_file(folder))
-    others = _OTHERS.get(primary.artifact.format, ())
+    possible = _OTHERS.get(primary.artifact.format, ())
+    others = [item for item in possible if _profile_file(folder, item).exists()]
     return {
         primary.artifact.format: primary,
         **{item: Profile.read(_profile_file(folder, item)) for item in others},
@@ -219,8 +220,14 @@ class Run:
 
 
 def _worst(profile: Profile, metric: str) -> Measurement | None:
-    """Find the figure that a promise is measured by: the greatest of all inferences, where they differ."""
-    return profile.find(metric, "max") or profile.find(metric)
+    """Find the figure that a promise is measured by: the greatest of all inferences, where they differ.
+
+    Of a clock it is the median, or the mean where that is all that is told: its extremes are chance.
+    """
+    worst = profile.find(metric, "max")
+    if worst is None or worst.evidence == "measured":
+        return profile.find(metric) or profile.find(metric, "mean")
+    return worst
 
 
 def open_run(path: Path) -> Run:
