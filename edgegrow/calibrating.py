@@ -122,10 +122,9 @@ class Subject:
 
     def again(self, target: Target) -> str:
         """Tell how to calibrate a target for this network again, for messages."""
-        command = f"edgegrow targets calibrate {target.name} --net {self.net} --data {self.data}"
-        kept = target.latency_table
-        via, out = f" --via {target.via}" if target.via else "", f" --out {kept}" if kept is not None else ""
-        return f"calibrate again: {command}{via}{out}"
+        kept, via = target.latency_table, f" --via {target.via}" if target.via else ""
+        command = f"edgegrow targets calibrate {target.name} --net {self.net} --data {self.data}{via}"
+        return f"calibrate again: {command}" + (f" --out {kept}" if kept is not None else "")
 
 
 def scaled(widths: Mapping[str, int], low: float, high: float, rng: np.random.Generator) -> dict[str, int]:
@@ -277,9 +276,8 @@ class _Calibrator:
                 found: list[Windows] = self.clock.time(graphs, self.effort.rounds, seconds)
             except DeviceError as error:
                 made = f"{len(self.calibration.layers)} layers and {len(self.calibration.networks)} networks"
-                raise type(error)(
-                    f"{error}: {made} are kept in {self.place}: give the command again to go on"
-                ) from error
+                hint = f"{made} are kept in {self.place}: give the command again to go on"
+                raise DeviceError(f"{error}: {hint}") from error
             for item, (windows_ns, reference_ns) in zip(batch, found, strict=True):
                 keep(item, windows_ns, reference_ns)
             self.calibration.write(self.place)
@@ -298,10 +296,7 @@ def latency_plan(subject: Subject, calibration: LatencyCalibration, channel_bloc
 
 
 def latency_path(target: Target, subject: Subject) -> Path:
-    """Where the latencies of a network are kept: the target's own file, or one in the user's cache.
-
-    Devices at different addresses have a file each, though they be of one target.
-    """
+    """Where latencies are kept: the target's own file, or the user's cache, with a file for each device."""
     device = f"-{digest(target.via.encode())[:8]}" if target.via else ""
     return target.latency_table or _folder() / f"{target.name}{device}-{subject.structure[:16]}.json"
 

@@ -16,15 +16,18 @@ from edgegrow.deploy.c_cmsis import CmsisKernels
 from edgegrow.deploy.calibrate import calibrate
 from edgegrow.deploy.graph import Graph
 from edgegrow.deploy.lower import lower
-from edgegrow.deploy.onnx import write_onnx
+from edgegrow.deploy.onnx import onnx_bytes, write_onnx
 from edgegrow.deploy.qat import FakeQuantized
-from edgegrow.deploy.tflite import write_tflite
+from edgegrow.deploy.tflite import tflite_bytes, write_tflite
 from edgegrow.errors import InputError
 from edgegrow.growth.groups import NetworkTrace
 from edgegrow.targets import Target
 
 EXPORTED = ("tflite", "onnx", "c")
 """All that can be written."""
+
+_FORMATS = {"litert": "tflite", "tflite-runtime": "tflite", "onnxruntime": "onnx"}
+"""What the runtimes of Linux and Android targets run."""
 
 STRUCTURE_SAMPLES = 8
 """Calibration samples of a file that is not kept: ranges decide few of its bytes."""
@@ -53,10 +56,19 @@ class Delivery:
 
 
 def formats_of(target: Target) -> tuple[str, ...]:
-    """Name the artifacts of a run for a target; the first is the one that its budget holds for."""
+    """Name the artifacts of a run for a target; the first is the one that its budget holds for.
+
+    They are in the order in which the target's file names its runtimes.
+    """
     if target.kind == "mcu":
         return "c", "tflite"
-    return ("tflite", "onnx") if "onnxruntime" in target.runtime.names else ("tflite",)
+    names = (name for name in target.runtime.names if name in _FORMATS)
+    return tuple(dict.fromkeys(_FORMATS[name] for name in names)) or ("tflite",)
+
+
+def file_bytes(graph: Graph, item: str, target: Target) -> bytes:
+    """Serialize a graph as a ``tflite`` or ``onnx`` file for a target."""
+    return tflite_bytes(graph) if item == "tflite" else onnx_bytes(graph, onnx_activations(target))
 
 
 def parse_formats(text: str) -> list[str]:

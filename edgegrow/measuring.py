@@ -136,8 +136,8 @@ def is_timed(target: Target) -> bool:
     return choose_way(target)[0] in DEVICES
 
 
-def turns_of(target: Target) -> TakeTurns:
-    """Return what times ``.tflite`` files in turn on a target's device.
+def turns_of(target: Target, format: str) -> TakeTurns:
+    """Return what times files of a format, ``tflite`` or ``onnx``, in turn on a target's device.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def turns_of(target: Target) -> TakeTurns:
     if way not in DEVICES:
         how = f"give {GIVE_DEVICE}" if WAYS[target.kind] is _DEVICE_WAYS else "use host or an mcu"
         raise InputError(f"target {target.name}: it cannot be calibrated from here yet: {how}")
-    return turns_on(way, target, address)
+    return turns_on(way, target, address, format)
 
 
 def _split(via: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from edgegrow.cost.microcontroller import Emulated, MicrocontrollerCosts
 from edgegrow.cost.model import LayerCosts
 from edgegrow.cost.timed import TimedCosts
 from edgegrow.data import load_dataset
-from edgegrow.delivery import STRUCTURE_SAMPLES
+from edgegrow.delivery import STRUCTURE_SAMPLES, file_bytes, formats_of
 from edgegrow.deploy.lower import lower
 from edgegrow.errors import InputError
 from edgegrow.growth.seed import build_network
@@ -144,8 +144,11 @@ def timed_costs(
 
 def _clock(target: Target, subject: Subject, reference: Mapping[str, int]) -> Clock:
     """Clock of a target's device whose reference is a network at some widths."""
-    take_turns = turns_of(target)
-    return ArtifactClock(subject.quantized(reference), take_turns)
+    item = formats_of(target)[0]
+    take_turns = turns_of(target, item)
+    return ArtifactClock(
+        subject.quantized(reference), lambda graph: file_bytes(graph, item, target), take_turns
+    )
 
 
 def _kept(target: Target, subject: Subject) -> LatencyCalibration | None:

@@ -29,7 +29,7 @@ _PLANNED = {"ram_bytes": "peak_activations"}
 """The same for a host, whose profile has no RAM of firmware: the arena of activations, as it is planned."""
 
 
-_OTHERS = {"tflite": ("onnx",), "c": ()}
+_OTHERS = {"tflite": ("onnx",), "onnx": ("tflite",), "c": ()}
 """Format of the artifact that a budget holds for -> the others that may have a profile of their own."""
 
 

@@ -18,6 +18,7 @@ from edgegrow.cost.latency import LatencyModel
 from edgegrow.cost.model import LayerCosts
 from edgegrow.delivery import STRUCTURE_SAMPLES, flash_model
 from edgegrow.deploy.lower import lower
+from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.growth.groups import trace
 from edgegrow.growth.seed import build_network
 from edgegrow.listener import Silent
@@ -51,7 +52,8 @@ def subject_of(digits, net="mlp"):
 
 def clock_of(subject):
     """The host's clock."""
-    return ArtifactClock(subject.quantized(subject.trace.widths()), turns_of(load_target("host")))
+    take_turns = turns_of(load_target("host"), "tflite")
+    return ArtifactClock(subject.quantized(subject.trace.widths()), tflite_bytes, take_turns)
 
 
 @pytest.fixture

@@ -1,18 +1,21 @@
-"""Growing for a Linux board by MACs, its artifacts measured on it: this machine stands for one, or QEMU."""
+"""Growing for a Linux board, its artifacts measured on it: this machine stands for one, or QEMU."""
 
 import re
 import shutil
 
 import pytest
 
-from edgegrow import api
+from edgegrow import api, calibrating
+from edgegrow.calibrating import Effort
 from edgegrow.config import resolve_config
+from edgegrow.cost.calibration import read_latencies
 from edgegrow.errors import InputError
 from edgegrow.measure.arm.sysroot import find_sysroot
 from edgegrow.measure.protocol import Profile
 
 from .conftest import QUICK
 
+TINY = Effort(widest=0.5, rounds=2, seconds=0.001, networks=4)
 BOARD = """
 name = "board"
 kind = "linux"
@@ -81,3 +84,28 @@ def test_a_growth_for_a_board_that_is_not_there_ends_with_counts_of_both_runtime
     assert "artifacts on raspberry-pi-4" in shown
     assert "test samples, on the machine that edgegrow runs on" in shown
     assert "instructions:load" not in shown, "kinds are in the profile"
+
+
+def test_a_board_that_runs_onnx_files_is_timed_with_them(tmp_path, monkeypatch, run_cli):
+    """The budget holds for the artifact of the runtime that the target's file names first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(calibrating, "Effort", lambda: TINY)  # a whole one takes minutes
+    text = BOARD.format(runtimes='"onnxruntime", "litert"').replace(
+        "[soc]", "[cost]\nchannel_block = 16\n[soc]"
+    )
+    source = '[[sources]]\nfield = "cost.channel_block"\ndocument = "none"\ndate = 2026-11-26\n'
+    (tmp_path / "board.toml").write_text(text + source)
+    asked = ("grow", "--net", "mlp", "--target", tmp_path / "board.toml", "--out", tmp_path / "run", "-q")
+    code, _, said = run_cli(*asked, "--budget", "latency=100ms,flash=20kB")
+    assert code == 2
+    assert "board runs .onnx files, whose size is not predicted" in said
+    quick = ("--moves", "split", "--epochs", "1", "--set", "grow.steps=1", "--set", "grow.samples=32")
+    code, _, said = run_cli(*asked, "--budget", "latency=100ms,macs=2k", *quick)
+    assert code in (0, 1), said  # how full it is, is a matter of tests of growing
+    first, other = (Profile.read(tmp_path / "run" / f"profile{item}.json") for item in ("", "-tflite"))
+    assert (first.artifact.format, other.artifact.format) == ("onnx", "tflite")
+    assert first.find("latency").identity.runtime == "onnxruntime"
+    (kept,) = (tmp_path / "cache" / "edgegrow" / "calibrations").iterdir()
+    identity = read_latencies(kept).identity
+    assert (identity.runtime, identity.version) == ("onnxruntime", first.find("latency").identity.version)
+    assert list(api.open_run(tmp_path / "run").profiles) == ["onnx", "tflite"]

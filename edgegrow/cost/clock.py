@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from edgegrow.deploy.graph import Graph
-from edgegrow.deploy.tflite import tflite_bytes
 from edgegrow.measure.protocol import Identity
 from edgegrow.measure.windows import TakeTurns
 
@@ -43,18 +42,20 @@ class Clock(Protocol):
 
 
 class ArtifactClock:
-    """Times graphs as ``.tflite`` files; a `Clock`.
+    """Times graphs as files of a format; a `Clock`.
 
     Parameters
     ----------
     reference : Graph
         What every run times too.
+    write : callable
+        Serializes a graph.
     take_turns : TakeTurns
         Times files on the machine.
     """
 
-    def __init__(self, reference: Graph, take_turns: TakeTurns) -> None:
-        self._reference, self._take_turns = tflite_bytes(reference), take_turns
+    def __init__(self, reference: Graph, write: Callable[[Graph], bytes], take_turns: TakeTurns) -> None:
+        self._reference, self._write, self._take_turns = write(reference), write, take_turns
 
     def identity(self) -> Identity:
         """Tell what figures depend on now."""
@@ -63,7 +64,7 @@ class ArtifactClock:
 
     def time(self, graphs: Sequence[Graph], rounds: int, seconds: float) -> list[Windows]:
         """Time graphs in turn with the reference."""
-        files = [self._reference, *map(tflite_bytes, graphs)]
+        files = [self._reference, *map(self._write, graphs)]
         _, windows_ns = self._take_turns(files, rounds, seconds)
         reference_ns = float(np.median(windows_ns[0]))
         return [(tuple(row.tolist()), reference_ns) for row in windows_ns[1:]]

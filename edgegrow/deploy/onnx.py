@@ -48,7 +48,22 @@ _IR_VERSION = 8
 
 
 def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "int8"]) -> None:
-    """Write a graph; equal graphs give equal bytes, and a reader sees the old file or the whole new one.
+    """Write the file as `onnx_bytes` gives it; a reader sees the old file or the whole new one.
+
+    Raises
+    ------
+    UnsupportedError
+        If ONNX has no such operator, or its checker refuses the model.
+    """
+    try:
+        content = onnx_bytes(graph, activations)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{path}: {error}") from error
+    write_atomic(Path(path), content)
+
+
+def onnx_bytes(graph: Graph, activations: Literal["uint8", "int8"]) -> bytes:
+    """Serialize a graph; equal graphs give equal bytes.
 
     Input and output are quantized, ``(1, c, h, w)`` (a signal has ``h`` 1) or ``(1, features)``; their scales
     and zero points stand in the metadata under ``edgegrow.quantization``, as JSON.
@@ -56,7 +71,6 @@ def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "in
     Parameters
     ----------
     graph : Graph
-    path : path
     activations : {"uint8", "int8"}
         ``uint8`` for x86, ``int8`` for ARM.
 
@@ -70,9 +84,9 @@ def write_onnx(graph: Graph, path: Path | str, activations: Literal["uint8", "in
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # it raises of several kinds
         raise UnsupportedError(
-            f"{path}: ONNX's checker refuses the model ({reason(error)}): write a .tflite file"
+            f"ONNX's checker refuses the model ({reason(error)}): write a .tflite file"
         ) from error
-    write_atomic(Path(path), model.SerializeToString(deterministic=True))
+    return model.SerializeToString(deterministic=True)
 
 
 class _Writer:

@@ -87,8 +87,8 @@ def on_device(way: str) -> Way:
     return measure
 
 
-def turns_on(way: str, target: Target, address: str) -> TakeTurns:
-    """Time ``.tflite`` files in turn on a device, by what measures a single one there.
+def turns_on(way: str, target: Target, address: str, format: str) -> TakeTurns:
+    """Time files of a format in turn on a device, by what measures a single one there.
 
     Each time it is connected anew: between two, a network may be trained for hours.
     """
@@ -100,7 +100,9 @@ def turns_on(way: str, target: Target, address: str) -> TakeTurns:
         with DEVICES[way](target, address) as device:
             program = instead_of_python(device) if way == "adb" else None
             if program is None:
-                return time_in_turn(device, contents, "tflite", **how)
+                return time_in_turn(device, contents, format, **how)
+            if format != "tflite":
+                raise InputError(f"{device.name}: benchmark_model there takes .tflite files alone")
             return take_turns_by_benchmark_model(device, contents, program=program, **how)
 
     return take_turns
