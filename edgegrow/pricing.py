@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from edgegrow.calibrating import (
@@ -145,10 +146,8 @@ def timed_costs(
 def _clock(target: Target, subject: Subject, reference: Mapping[str, int]) -> Clock:
     """Clock of a target's device whose reference is a network at some widths."""
     item = formats_of(target)[0]
-    take_turns = turns_of(target, item)
-    return ArtifactClock(
-        subject.quantized(reference), lambda graph: file_bytes(graph, item, target), take_turns
-    )
+    write = partial(file_bytes, item=item, target=target)
+    return ArtifactClock(subject.quantized(reference), write, turns_of(target, item))
 
 
 def _kept(target: Target, subject: Subject) -> LatencyCalibration | None:

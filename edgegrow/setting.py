@@ -275,8 +275,8 @@ def _limits(config: RunConfig, target: Target) -> dict[str, float]:
     first = formats_of(target)[0]
     if "flash_bytes" in limits and first != "tflite":
         raise InputError(
-            f"budget flash_bytes: target {target.name} runs .{first} files, whose size is not predicted: leave "
-            "it out, or name litert first among its runtimes"
+            f"budget flash_bytes: target {target.name} runs .{first} files, whose size is not predicted: "
+            "leave it out, or name litert first among its runtimes"
         )
     timed = is_timed(target)  # a way that cannot be is told now, and not at the end
     check_predicted(limits, target.name, timed, f"give {GIVE_DEVICE}")

@@ -90,11 +90,9 @@ def test_a_board_that_runs_onnx_files_is_timed_with_them(tmp_path, monkeypatch, 
     """The budget holds for the artifact of the runtime that the target's file names first."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(calibrating, "Effort", lambda: TINY)  # a whole one takes minutes
-    text = BOARD.format(runtimes='"onnxruntime", "litert"').replace(
-        "[soc]", "[cost]\nchannel_block = 16\n[soc]"
-    )
-    source = '[[sources]]\nfield = "cost.channel_block"\ndocument = "none"\ndate = 2026-11-26\n'
-    (tmp_path / "board.toml").write_text(text + source)
+    steps = '[cost]\nchannel_block = 16\n[[sources]]\nfield = "cost.channel_block"\ndocument = "none"\n'
+    text = BOARD.format(runtimes='"onnxruntime", "litert"') + steps + "date = 2026-11-26\n"
+    (tmp_path / "board.toml").write_text(text)
     asked = ("grow", "--net", "mlp", "--target", tmp_path / "board.toml", "--out", tmp_path / "run", "-q")
     code, _, said = run_cli(*asked, "--budget", "latency=100ms,flash=20kB")
     assert code == 2

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from edgegrow.errors import InputError
 from edgegrow.listener import Listener
-from edgegrow.measure.benchmark_model import (
-    instead_of_python,
-    measure_benchmark_model,
-    take_turns_by_benchmark_model,
-)
+from edgegrow.measure.benchmark_model import measure_benchmark_model
+from edgegrow.measure.benchmark_program import instead_of_python
+from edgegrow.measure.benchmark_turns import take_turns_by_benchmark_model
 from edgegrow.measure.device import Device
 from edgegrow.measure.identity import numbers
 from edgegrow.measure.protocol import Identity, Profile

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from edgegrow.errors import InputError
 from edgegrow.measure.adb import AdbDevice
-from edgegrow.measure.benchmark_model import instead_of_python, measure_benchmark_model
+from edgegrow.measure.benchmark_model import measure_benchmark_model
 from edgegrow.measure.benchmark_output import parse
+from edgegrow.measure.benchmark_program import instead_of_python
 from edgegrow.measure.device import DeviceError, LocalDevice
 from edgegrow.measure.protocol import Profile, TargetRef
 from edgegrow.measure.timing_plan import TimingPlan

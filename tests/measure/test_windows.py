@@ -10,7 +10,7 @@ from test_benchmark_model import output, stand_in
 from edgegrow.errors import InputError
 from edgegrow.measure.adb import AdbDevice
 from edgegrow.measure.answers import InTurn
-from edgegrow.measure.benchmark_model import take_turns_by_benchmark_model
+from edgegrow.measure.benchmark_turns import take_turns_by_benchmark_model
 from edgegrow.measure.device import DeviceError, LocalDevice
 from edgegrow.measure.remote import ask_runner
 from edgegrow.measure.runner.machine import processors
