@@ -275,9 +275,10 @@ class _Calibrator:
             try:
                 found: list[Windows] = self.clock.time(graphs, self.effort.rounds, seconds)
             except DeviceError as error:
+                if not self.calibration.layers:
+                    raise
                 made = f"{len(self.calibration.layers)} layers and {len(self.calibration.networks)} networks"
-                hint = f"{made} are kept in {self.place}: give the command again to go on"
-                raise DeviceError(f"{error}: {hint}") from error
+                raise DeviceError(f"{error}: {made} are kept in {self.place}, to go on from") from error
             for item, (windows_ns, reference_ns) in zip(batch, found, strict=True):
                 keep(item, windows_ns, reference_ns)
             self.calibration.write(self.place)

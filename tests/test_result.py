@@ -46,6 +46,22 @@ def test_ram_of_a_host_is_the_arena_as_it_is_planned(run):
     assert delivered.evidence == "predicted"
 
 
+def test_a_latency_that_was_measured_is_judged_by_its_median_and_one_that_was_computed_by_its_greatest(run):
+    """The slowest of many inferences on a clock tells of the machine's other work."""
+
+    def latency(evidence, *aggregations):
+        profile = run.profiles["tflite"]
+        found = {"max": 9.0, "median": 2.0, "mean": 3.0}
+        one = profile.find("latency").model_copy(update={"evidence": evidence, "samples": ()})
+        made = (one.model_copy(update={"aggregation": a, "value": found[a]}) for a in aggregations)
+        changed = profile.model_copy(update={"measurements": tuple(made)})
+        return Run(run.folder, run.config, {"tflite": changed}).figures(["latency_ms"])["latency_ms"]
+
+    assert latency("measured", "max", "median", "mean") == 2
+    assert latency("measured", "max", "mean") == 3
+    assert latency("predicted", "max", "median") == 9
+
+
 @given(
     st.dictionaries(
         st.sampled_from([metric for metric, _ in UNITS.values()]), st.floats(1e-7, 1e12), min_size=1

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from test_benchmark_model import output, stand_in
 from test_ways_faults import Device
 
 from edgegrow import calibrating
@@ -108,7 +109,7 @@ def test_a_calibration_goes_on_and_is_held_against_the_board(board, cache, run_c
     cutter.join()
     (path,) = cache.iterdir()
     assert f"{board.via}: the connection was lost: " in error
-    assert f"6 layers and 0 networks are kept in {path}: give the command again to go on" in error
+    assert f"6 layers and 0 networks are kept in {path}, to go on from\n" in error
     begun = read_latencies(path)
     assert (len(begun.layers), begun.finished) == (6, False)
 
@@ -175,6 +176,19 @@ def test_boards_at_other_addresses_have_calibrations_of_their_own(phone, sshd, t
     assert len(names) == 2
     assert all(re.fullmatch("board-[0-9a-f]{8}-[0-9a-f]{16}.json", name) for name in names)
     board.nothing_is_left()
+
+
+def test_a_phone_without_python_is_timed_by_benchmark_model(phone, tmp_path, cache, run_cli):
+    """It takes as long for every file: so a network takes what its first layer takes, and that exactly."""
+    stand_in(phone.place, output(newer=True, kernels="XNNPACK"))
+    board = Board("adb", phone, tmp_path)
+    board.target.write_text(BOARD.format(python="no-python-here"))
+    code, _, error = run_cli(*calibrate(board), "-q")
+    assert code == 0, error
+    kept = read_latencies(next(cache.iterdir()))
+    assert (kept.identity.runtime, kept.identity.kernels) == ("benchmark_model", "XNNPACK")
+    assert {reading.windows_ns for reading in (*kept.layers, *kept.networks)} == {(1.24027e9, 1.24027e9)}
+    assert (kept.spread, kept.error) == (0, pytest.approx(0, abs=1e-9))
 
 
 @pytest.mark.parametrize("budget", ["latency=5ms", "macs=5k"])
