@@ -41,6 +41,8 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     ------
     InputError
         If something that was asked for cannot be; nothing has been trained then.
+    DeviceError
+        If the target's device cannot be reached, or fails: `resume` goes on, once something has been trained.
     """
     if config.ladder is not None:
         raise InputError("ladder: it is no single run: use grow_ladder")

@@ -17,6 +17,7 @@ from edgegrow.calibrating import Effort
 from edgegrow.cost.calibration import read_latencies
 from edgegrow.measure.protocol import Profile
 from edgegrow.run import RunFolder
+from edgegrow.targets import load_target
 
 TINY = Effort(widest=0.5, rounds=2, seconds=0.001, networks=4)
 HANG = f'exec {sys.executable} -c "import time; time.sleep(600)" hanging'
@@ -155,7 +156,9 @@ def test_a_growth_that_loses_its_board_goes_on(board, cache, run_cli, tmp_path):
     # How full it is, and how fast, is another matter: of a test of growing, and of a machine that is idle.
     assert code in (0, 1), error
     assert list(RunFolder.open(out).history("epoch")) == epochs
-    latency = Profile.read(out / "profile.json").find("latency")
+    profile = Profile.read(out / "profile.json")
+    latency = profile.find("latency")
+    assert profile.target == load_target(board.target).reference
     assert (latency.evidence, latency.identity.runtime) == ("measured", "litert")
     assert f"on {board.via}, " in latency.method
     step = next(RunFolder.open(out).history("growth"))

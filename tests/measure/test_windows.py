@@ -5,14 +5,16 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_benchmark_model import output, stand_in
 
-from edgegrow.errors import InputError
+from edgegrow.errors import EdgegrowError, InputError
 from edgegrow.measure.adb import AdbDevice
 from edgegrow.measure.answers import InTurn
 from edgegrow.measure.benchmark_turns import take_turns_by_benchmark_model
-from edgegrow.measure.device import DeviceError, LocalDevice
-from edgegrow.measure.remote import ask_runner
+from edgegrow.measure.device import DeviceError, Finished, LocalDevice
+from edgegrow.measure.remote import _read, ask_runner
 from edgegrow.measure.runner.machine import processors
 from edgegrow.measure.timing_plan import TimingPlan
 from edgegrow.measure.windows import time_in_turn
@@ -60,6 +62,40 @@ def test_an_answer_that_is_none_is_refused(files, change, words, tmp_path):
     board = LocalDevice((sys.executable, "-c", f"print(open({str(tmp_path / 'answer')!r}).read())"), "board")
     with pytest.raises(DeviceError, match=f"^board: {words}"):
         time_in_turn(board, [content, content], "tflite", plan=TimingPlan(), **QUICK)
+
+
+@pytest.fixture(scope="module")
+def answer_line(files):
+    """What the runner prints of two artifacts that took turns."""
+    content = files.tflite.read_bytes()
+    request = {
+        "artifact": "a",
+        "format": "tflite",
+        "sizes": [len(content)] * 2,
+        "rounds": 2,
+        "min_seconds": 0,
+    }
+    answer = ask_runner(LocalDevice(), {"a": 2 * content}, request, InTurn, 600)
+    return answer.model_dump_json(by_alias=True).encode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_damaged_answers(answer_line, data):
+    """Cut short or overwritten anywhere: an answer, or one line."""
+    content = bytearray(answer_line)
+    place = data.draw(st.integers(0, len(content) - 1))
+    new = data.draw(st.binary(max_size=3) | st.sampled_from([b"null", b"1e999", b"[]", b"{", b"NaN", b"-1"]))
+    content[place : place + data.draw(st.sampled_from([1, 2, 5, len(content)]))] = new
+    try:
+        found = _read(
+            LocalDevice(), Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b""), InTurn
+        )
+    except EdgegrowError as error:
+        assert "\n" not in str(error)
+        assert len(str(error)) < 1000
+    else:
+        assert all(0 < window < 2**53 for windows in found.windows_ns for window in windows)
 
 
 @pytest.fixture
