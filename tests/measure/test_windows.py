@@ -87,13 +87,13 @@ def test_damaged_answers(answer_line, data):
     place = data.draw(st.integers(0, len(content) - 1))
     new = data.draw(st.binary(max_size=3) | st.sampled_from([b"null", b"1e999", b"[]", b"{", b"NaN", b"-1"]))
     content[place : place + data.draw(st.sampled_from([1, 2, 5, len(content)]))] = new
+    finished = Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b"")
     try:
-        found = _read(
-            LocalDevice(), Finished(data.draw(st.sampled_from([0, 3])), bytes(content), b""), InTurn
-        )
+        found = _read(LocalDevice(), finished, InTurn)
     except EdgegrowError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 1000
+        message = str(error)
+        assert "\n" not in message
+        assert len(message) < 1000
     else:
         assert all(0 < window < 2**53 for windows in found.windows_ns for window in windows)
 
