@@ -56,7 +56,7 @@ class Board(Device):
                 time.sleep(0.05)
             self.server.cut()
 
-        cutter = threading.Thread(target=cut)
+        cutter = threading.Thread(target=cut, daemon=True)
         cutter.start()
         return cutter
 
@@ -197,10 +197,11 @@ def test_a_phone_without_python_is_timed_by_benchmark_model(phone, tmp_path, cac
 @pytest.mark.parametrize("budget", ["latency=5ms", "macs=5k"])
 def test_a_board_that_is_not_there_is_missed_before_anything_is_trained(budget, tmp_path, refused, cache):
     pytest.importorskip("asyncssh")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    asked = ("--net", "mlp", "--target", "raspberry-pi-4", "--via", f"ssh://127.0.0.1:{port}")
-    error = refused("grow", *asked, "--budget", budget)
+    with socket.socket() as silent:  # bound, so that it is no one else's, and not listening
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        asked = ("--net", "mlp", "--target", "raspberry-pi-4", "--via", f"ssh://127.0.0.1:{port}")
+        error = refused("grow", *asked, "--budget", budget)
     assert f"ssh://127.0.0.1:{port}: nothing listens at [127.0.0.1]:{port}: " in error
     assert not cache.exists()
 
