@@ -100,6 +100,6 @@ def held_back(settings: Mapping[str, Setting], trace: NetworkTrace, insertions: 
     if used[name] >= FILLED or tightest == name:
         return ""
     return (
-        f"{100 * used[name]:.1f} % of its limits is used, as {tightest}, whose network grows out of this one, "
-        f"is at {100 * used[tightest]:.1f} % of its own: a growth for {name} alone fills them"
+        f"{100 * used[name]:.1f} % of its limits is used, as {tightest}, whose network grows out of this "
+        f"one, is at {100 * used[tightest]:.1f} % of its own: a growth for {name} alone fills them"
     )

@@ -29,19 +29,19 @@ def ladder_table(family: Family) -> RenderableType:
     # One evidence for all rungs stands above them, as that of one target does; others stand with the figures.
     above = {metric: next(iter(found)) for metric, found in evidences.items() if len(found) == 1}
     accuracies = [f"{kind}\n{above.get(metric, '')}" for kind, metric in _ACCURACIES.items()]
+    columns = ("<rung", "<metric", "budget", "delivered", "used", "<evidence", *accuracies, "training MACs")
+    table = new_table("ladder: budgets, and accuracy on test samples", *columns)
     over_targets = isinstance(family.config.ladder, TargetLadder)
-    columns = ("<rung", *["<target"] * over_targets, "<metric", "budget", "delivered", "used", "<evidence")
-    title = "ladder: budgets, and accuracy on test samples"
-    table = new_table(title, *columns, *accuracies, "training MACs")
     own = family.training()["rungs_macs_trained"]
     for name, run in family.rungs.items():
-        first = [name, *[profiles[name].target.name] * over_targets]
+        target = profiles[name].target.name
+        rung = name if not over_targets or name == target else f"{name}: {target}"
         last = [_accuracy_text(profiles[name], metric, metric in above) for metric in _ACCURACIES.values()]
         last.append(f"{own[name]:.3g}")
         for metric, measured in run.delivered().items():
             limit = run.config.budget.limits[metric]
             table.add_row(
-                *first,
+                rung,
                 BUDGETED[metric],
                 format_quantity(metric, limit),
                 format_quantity(metric, measured.value),
@@ -49,7 +49,7 @@ def ladder_table(family: Family) -> RenderableType:
                 measured.evidence,
                 *last,
             )
-            first, last = [""] * len(first), [""] * len(last)
+            rung, last = "", [""] * len(last)
     return table
 
 
