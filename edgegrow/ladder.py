@@ -16,14 +16,13 @@ from pathlib import Path
 
 from edgegrow.budget import TargetLadder
 from edgegrow.config import RunConfig
-from edgegrow.errors import InputError
 from edgegrow.family import Family
 from edgegrow.growth.grow import Grower
 from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.journal import Journal
 from edgegrow.ladder_stages import Stage, held_back, strides
-from edgegrow.ladder_targets import check_distinct
+from edgegrow.ladder_targets import check_distinct, check_possible
 from edgegrow.result import open_run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
@@ -75,10 +74,7 @@ class LadderGrowth:
             With the nearest rung that is not impossible.
         """
         for name, setting in self._smallest.items():
-            try:
-                assert setting.seed
-            except InputError as error:
-                raise InputError(f"rung {name}: {error}") from error
+            check_possible(name, setting)
 
     @cached_property
     def _settings(self) -> dict[str, Setting]:

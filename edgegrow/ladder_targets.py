@@ -35,7 +35,7 @@ def settle(config: RunConfig, setting: Setting) -> RunConfig:
     Raises
     ------
     InputError
-        If a target is unknown, or networks cannot be grown for it under this budget.
+        If a target is unknown, networks cannot be grown for it, or none is within this budget there.
     """
     if not isinstance(config.ladder, TargetLadder):
         return config
@@ -45,12 +45,29 @@ def settle(config: RunConfig, setting: Setting) -> RunConfig:
     moves = tuple(kind for kind in config.grow.moves if all(kind in kinds for kinds in priced))
     sizes = {name: _room(one) for name, one in settings.items()}
     order = sorted(sizes, key=lambda name: (sizes[name], name))
+    for name in order:
+        if sizes[name] == 0:
+            check_possible(name, settings[name])
     rooms = ", ".join(f"{name} ({sizes[name]:,} MACs)" for name in order)
     setting.listener.say(f"ladder: by the largest network in proportion that fits: {rooms}")
     ladder = TargetLadder(targets=tuple(config.ladder.by_name[name] for name in order))
     return config.model_copy(
         update={"ladder": ladder, "grow": config.grow.model_copy(update={"moves": moves})}
     )
+
+
+def check_possible(name: str, setting: Setting) -> None:
+    """Refuse a rung whose seed network is above its limits.
+
+    Raises
+    ------
+    InputError
+        With the nearest rung that is not impossible.
+    """
+    try:
+        assert setting.seed
+    except InputError as error:
+        raise InputError(f"rung {name}: {error}") from error
 
 
 def check_distinct(settings: Mapping[str, Setting]) -> None:
