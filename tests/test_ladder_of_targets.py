@@ -12,12 +12,16 @@ from edgegrow.budget import Budget, TargetLadder
 from edgegrow.calibrating import Effort
 from edgegrow.config import resolve_config
 from edgegrow.errors import InputError
+from edgegrow.family import Family
 from edgegrow.files import cache_folder
 from edgegrow.growth.select import share
 from edgegrow.ladder import LadderGrowth
 from edgegrow.ladder_stages import Stage, held_back
 from edgegrow.ladder_targets import largest_macs, settle
 from edgegrow.listener import Silent
+from edgegrow.output import emit_table
+from edgegrow.report.families import ladder_table
+from edgegrow.result import Run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
 from edgegrow.targets import load_target
@@ -158,6 +162,20 @@ def test_reports_tell_the_target_of_every_rung(family, slow, run_cli):
     assert {name: rung["target"] for name, rung in result["rungs"].items()} == {SLOW: slow, FAST: FAST}
     code, _, err = run_cli("report", family.folder.path / "rungs" / FAST)
     assert code == 0, err
+
+
+def test_evidence_that_differs_between_targets_stands_with_each_figure(family, capsys):
+    run = family.rungs[FAST]
+    changed = tuple(
+        one.model_copy(update={"evidence": "measured"}) if one.metric == "accuracy" else one
+        for one in run.profiles["c"].measurements
+    )
+    profile = run.profiles["c"].model_copy(update={"measurements": changed})
+    measured = Run(run.folder, run.config, {"c": profile})
+    emit_table(ladder_table(Family(family.folder, family.config, {**family.rungs, FAST: measured})))
+    table = capsys.readouterr().out
+    for found, evidence in ((family.rungs[SLOW].profiles["c"], "emulated"), (profile, "measured")):
+        assert f"{100 * found.find('accuracy').value:.2f} % ({evidence})" in table
 
 
 def test_a_target_that_allows_no_more_holds_the_rungs_before_it_back(family, setting, slow, tmp_path):

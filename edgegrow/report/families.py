@@ -57,7 +57,7 @@ def _accuracy_text(profile: Profile, metric: str, evidence_above: bool) -> str:
     found = profile.find(metric)
     if found is None:
         return "-"
-    return measurement_text(found) + ("" if evidence_above else f"\n{found.evidence}")
+    return measurement_text(found) + ("" if evidence_above else f" ({found.evidence})")
 
 
 def ladder_footer(family: Family) -> str:
