@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, log
 
+from edgegrow.budget import FILLED
 from edgegrow.cost.layers import count_macs
 from edgegrow.growth.allocations import Pricing
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.channels import NetworkTrace
-from edgegrow.growth.grow import FILLED
 from edgegrow.growth.joint import join_costs, joined
 from edgegrow.growth.select import share
 from edgegrow.ladder_targets import largest_macs
