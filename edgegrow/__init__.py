@@ -16,19 +16,19 @@ if TYPE_CHECKING:
         resume,
         resume_ladder,
     )
-    from edgegrow.budget import Budget, Goal, Ladder
+    from edgegrow.budget import Budget, Goal, Ladder, TargetLadder
     from edgegrow.config import RunConfig, resolve_config
     from edgegrow.measuring import measure_artifact
     from edgegrow.targets import Target, load_target
 
 __all__ = [
-    "Budget", "Family", "Goal", "Ladder", "Run", "RunConfig", "Target",
+    "Budget", "Family", "Goal", "Ladder", "Run", "RunConfig", "Target", "TargetLadder",
     "export", "grow", "grow_ladder", "load_target", "measure_artifact", "open_ladder", "open_run",
     "resolve_config", "resume", "resume_ladder",
 ]  # fmt: skip
 
 _HOMES = {
-    "Budget": "budget", "Goal": "budget", "Ladder": "budget",
+    "Budget": "budget", "Goal": "budget", "Ladder": "budget", "TargetLadder": "budget",
     "RunConfig": "config", "resolve_config": "config",
     "Target": "targets", "load_target": "targets", "measure_artifact": "measuring",
 }  # fmt: skip

@@ -14,11 +14,13 @@ from edgegrow.errors import InputError
 from edgegrow.family import Family
 from edgegrow.goal import GoalSearch
 from edgegrow.ladder import RUNGS, LadderGrowth
+from edgegrow.ladder_targets import settle
 from edgegrow.listener import Listener, Silent
 from edgegrow.measuring import prepare_target
 from edgegrow.result import Run, open_run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
+from edgegrow.targets import Target
 from edgegrow.versions import versions
 
 
@@ -49,7 +51,7 @@ def grow(config: RunConfig, out: Path | None = None, listener: Listener | None =
     listener = listener or Silent()
     setting = Setting(config, listener)
     assert setting.seed  # planted now: an impossible budget leaves no folder
-    folder = _new_run(config, setting, out)
+    folder = _new_run(config, setting, [setting.target], out)
     with folder.kept():
         return _complete(setting, folder)
 
@@ -76,15 +78,17 @@ def grow_ladder(config: RunConfig, out: Path | None = None, listener: Listener |
         raise InputError("ladder: none given: use grow for a single network")
     listener = listener or Silent()
     setting = Setting(list(config.rungs().values())[-1], listener)
-    ladder = LadderGrowth(config.model_copy(update={"train": setting.train_config}), setting)
+    config = config.model_copy(update={"train": setting.train_config})
+    ladder = LadderGrowth(settle(config, setting), setting)
     ladder.check_possible()
-    folder = _new_run(config, setting, out)
+    folder = _new_run(ladder.config, setting, ladder.targets, out)
     with folder.kept():
         return ladder.complete(folder)
 
 
-def _new_run(config: RunConfig, setting: Setting, out: Path | None) -> RunFolder:
-    prepare_target(setting.target, setting.listener)
+def _new_run(config: RunConfig, setting: Setting, targets: Sequence[Target], out: Path | None) -> RunFolder:
+    for target in targets:
+        prepare_target(target, setting.listener)
     config = config.model_copy(update={"train": setting.train_config})
     out = out or new_folder(config)
     folder = RunFolder.create(out, config, versions())
@@ -147,8 +151,10 @@ def resume_ladder(path: Path, listener: Listener | None = None) -> Family:
     with folder.kept():
         setting = Setting(list(config.rungs().values())[-1], listener or Silent())
         setting.check_data(folder)
-        prepare_target(setting.target, setting.listener)
-        return LadderGrowth(config, setting).complete(folder)
+        ladder = LadderGrowth(config, setting)
+        for target in ladder.targets:
+            prepare_target(target, setting.listener)
+        return ladder.complete(folder)
 
 
 def open_ladder(path: Path) -> Family:

@@ -1,9 +1,10 @@
-"""What is asked of a network: bounds that it keeps, a ladder of bounds, or an accuracy to reach."""
+"""What is asked of a network: bounds that it keeps, a ladder of several, or an accuracy to reach."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from pathlib import PurePath
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
 
@@ -15,6 +16,9 @@ Metric = Literal["macs", "params", "latency_ms", "energy_mj", "ram_bytes", "flas
 FILLED = 0.95
 """Share of a limit at which it counts as filled: who allows something wants it used."""
 
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Names of folders that are safe on any system."""
+
 _PERCENTAGE = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*")
 
 
@@ -25,7 +29,7 @@ class Frozen(BaseModel):
 
 
 class Budget(Frozen):
-    """Upper bounds that the delivered network keeps; at least one, but with a ladder.
+    """Upper bounds that the delivered network keeps; at least one, but with a ladder of bounds.
 
     Attributes
     ----------
@@ -71,6 +75,9 @@ class Budget(Frozen):
         return cls(**limits)
 
 
+_Kind = TypeVar("_Kind", bound=Frozen)
+
+
 class Ladder(Frozen):
     """Several budgets at once, of one metric: a network is delivered for each.
 
@@ -108,16 +115,85 @@ class Ladder(Frozen):
         if not equals or key not in UNITS:
             raise InputError(
                 f"ladder '{text}': write key=value,value,... with a key of {', '.join(UNITS)}, e.g. "
-                "latency=5ms,10ms,20ms"
+                "latency=5ms,10ms,20ms, or target=NAME,NAME,..."
             )
         if "=" in values:
             raise InputError(f"ladder '{text}': it bounds one metric: put the others into --budget")
         rungs = [parse_quantity(key, value, of="ladder") for value in values.split(",")]
-        try:
-            return cls.model_validate({"metric": UNITS[key][0], "rungs": rungs})
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InputError(f"ladder '{text}': {problem}") from error
+        return _checked(cls, text, {"metric": UNITS[key][0], "rungs": rungs})
+
+
+class TargetLadder(Frozen):
+    """One budget on several targets: a network is delivered for each.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        Names or files of two targets or more, distinct by the names of their rungs. As they were given; in
+        the configuration of a ladder that has begun, in the order in which growth passes through them.
+    """
+
+    targets: tuple[str, ...]
+
+    @field_validator("targets")
+    @classmethod
+    def _distinct(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if len(targets) < 2:
+            raise ValueError("a ladder has two targets or more: give a --target for a single network")
+        for target in targets:
+            if not _FOLDER.fullmatch(name := _rung_of(target)):
+                raise ValueError(
+                    f"{target!r} is no target's name: give names or files, with names of letters, digits, "
+                    "'.', '_' and '-'"
+                )
+            # Some systems do not tell capitals from small letters in the names of folders.
+            if sum(_rung_of(other).lower() == name.lower() for other in targets) > 1:
+                raise ValueError(f"target {name} is given twice: give each once, files by names of their own")
+        return targets
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """``{name of the rung: target}``; a file's rung has its name without ``.toml``."""
+        return {_rung_of(target): target for target in self.targets}
+
+    @classmethod
+    def parse(cls, text: str) -> TargetLadder:
+        """Read ``target=nrf5340dk,nucleo-l4r5zi``.
+
+        Raises
+        ------
+        InputError
+            For a target given twice, fewer than two, or what is no name of one.
+        """
+        _, _, values = text.partition("=")
+        if "=" in values:
+            raise InputError(f"ladder '{text}': its rungs are targets: put the limits into --budget")
+        return _checked(cls, text, {"targets": [value.strip() for value in values.split(",")]})
+
+
+def _rung_of(target: str) -> str:
+    return PurePath(target).name.removesuffix(".toml")
+
+
+def parse_ladder(text: str) -> Ladder | TargetLadder:
+    """Read a ladder of bounds or of targets, as `Ladder.parse` and `TargetLadder.parse` do.
+
+    Raises
+    ------
+    InputError
+        As they do.
+    """
+    of_targets = text.partition("=")[0].strip() == "target"
+    return TargetLadder.parse(text) if of_targets else Ladder.parse(text)
+
+
+def _checked(kind: type[_Kind], text: str, values: dict[str, object]) -> _Kind:
+    """Make a ladder of a text's values; an InputError where they do not go together."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"ladder '{text}': {problem}") from error
 
 
 class Goal(Frozen):

@@ -65,7 +65,10 @@ def grow(
     budget: Annotated[str | None, typer.Option(help="Limits: macs=250k,params=8k,flash=32kB.")] = None,
     ladder: Annotated[
         str | None,
-        typer.Option(help="A network for each of several budgets: latency=5ms,10ms,20ms or macs=15k,30k."),
+        typer.Option(
+            help="A network for each of several budgets: latency=5ms,10ms,20ms, or of several targets: "
+            "target=nrf5340dk,nucleo-l4r5zi."
+        ),
     ] = None,
     goal: Annotated[
         str | None, typer.Option(help="The smallest network that reaches it within the budget: accuracy=90%.")
@@ -92,7 +95,7 @@ def grow(
     verbose: VerboseOption = False,
 ) -> None:
     """Grow a network under a budget; write, measure and report its artifacts."""
-    from edgegrow.budget import Budget, Goal, Ladder
+    from edgegrow.budget import Budget, Goal, parse_ladder
     from edgegrow.config import resolve_config
 
     values = {
@@ -102,7 +105,7 @@ def grow(
         "target": target,
         "via": via,
         "budget": Budget.parse(budget).limits if budget is not None else None,
-        "ladder": Ladder.parse(ladder).model_dump() if ladder is not None else None,
+        "ladder": parse_ladder(ladder).model_dump() if ladder is not None else None,
         "goal": Goal.parse(goal).model_dump() if goal is not None else None,
         "seed": seed,
         "train.epochs": epochs,

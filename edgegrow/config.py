@@ -5,25 +5,41 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
+    Discriminator,
     Field,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from edgegrow.budget import Budget, Frozen, Goal, Ladder
+from edgegrow.budget import Budget, Frozen, Goal, Ladder, TargetLadder, parse_ladder
 from edgegrow.errors import InputError
 from edgegrow.files import read_regular
 from edgegrow.units import quantity_name
 
 Kind = Literal["split", "signed", "new", "gradmax", "firefly", "deepen", "weigh", "trim", "widen"]
 """Kinds of moves, as `edgegrow.growth.moves` knows them."""
+
+_LADDERS = ("a ladder of bounds", "a ladder of targets")
+
+
+def _kind_of_ladder(value: Any) -> str:
+    of_targets = isinstance(value, TargetLadder) or (isinstance(value, Mapping) and "targets" in value)
+    return _LADDERS[of_targets]
+
+
+AnyLadder = Annotated[
+    Annotated[Ladder, Tag(_LADDERS[0])] | Annotated[TargetLadder, Tag(_LADDERS[1])],
+    Discriminator(_kind_of_ladder),
+]
+"""Of bounds or of targets."""
 
 
 class DataConfig(Frozen):
@@ -143,19 +159,20 @@ class RunConfig(Frozen):
     Attributes
     ----------
     budget : Budget
-        With a ladder, what bounds every rung beside its own bound; with a goal, what bounds the search.
-    ladder : Ladder, optional
+        With a ladder of bounds, what bounds every rung beside its own; of targets, what bounds every rung;
+        with a goal, what bounds the search.
+    ladder : Ladder or TargetLadder, optional
         Several networks are wanted, one for each of its rungs.
     goal : Goal, optional
         The smallest network is wanted that reaches it.
     target : str
-        Name or file of the device that it is for.
+        Name or file of the device that it is for; of no account where the rungs of a ladder are targets.
     via : str, optional
         How the device is reached, as ``measure --via`` has it; by default what the target's file says.
     """
 
     budget: Budget
-    ladder: Ladder | None = None
+    ladder: AnyLadder | None = None
     goal: Goal | None = None
     data: DataConfig = DataConfig()
     net: NetConfig = NetConfig()
@@ -169,16 +186,22 @@ class RunConfig(Frozen):
 
     @model_validator(mode="after")
     def _goes_together(self) -> RunConfig:
-        if self.ladder is None:
-            if not self.budget.limits:
-                what = "the search for a goal is bounded by one" if self.goal else "state one"
-                raise ValueError(f"budget: none given: {what}, e.g. --budget macs=250k")
-        elif self.goal is not None:
+        if self.ladder is not None and self.goal is not None:
             raise ValueError("ladder and goal: a run has one of them: leave the other out")
-        elif self.ladder.metric in self.budget.limits:
-            raise ValueError(
-                f"budget {self.ladder.metric}: the ladder's rungs bound it: leave it out of the budget"
-            )
+        if isinstance(self.ladder, Ladder):
+            if self.ladder.metric in self.budget.limits:
+                raise ValueError(
+                    f"budget {self.ladder.metric}: the ladder's rungs bound it: leave it out of the budget"
+                )
+        elif not self.budget.limits:
+            what = "state what every target keeps" if self.ladder else "state one"
+            what = "the search for a goal is bounded by one" if self.goal else what
+            raise ValueError(f"budget: none given: {what}, e.g. --budget macs=250k")
+        if isinstance(self.ladder, TargetLadder):
+            if "target" in self.model_fields_set:
+                raise ValueError(f"target {self.target!r}: the ladder's rungs are targets: leave it out")
+            if self.via is not None:
+                raise ValueError(f"via {self.via!r}: every target is reached as its file says: leave it out")
         if self.goal is not None and self.grow.weights != "fresh":
             raise ValueError(
                 "goal: networks of the sizes that it tries have no weights to inherit: leave grow.weights at "
@@ -187,8 +210,16 @@ class RunConfig(Frozen):
         return self
 
     def rungs(self) -> dict[str, RunConfig]:
-        """Return the configuration of every rung's own run, ``{name: configuration}``, the smallest first."""
+        """Return the configuration of every rung's own run, ``{name: configuration}``.
+
+        Bounds come in ascending order, targets in that of the configuration.
+        """
         assert self.ladder is not None
+        if isinstance(self.ladder, TargetLadder):
+            return {
+                name: self.model_copy(update={"ladder": None, "target": target})
+                for name, target in self.ladder.by_name.items()
+            }
         metric = self.ladder.metric
         return {
             quantity_name(metric, rung): self.model_copy(
@@ -243,7 +274,9 @@ def resolve_config(
 
 def dump_config(config: RunConfig, versions: Mapping[str, str]) -> str:
     """Write a resolved configuration, all defaults written out, with the versions it ran with, as TOML."""
-    tree = config.model_dump(mode="json", exclude_none=True)
+    # What stands in place of the one target is not given beside it.
+    left_out = {"target"} if isinstance(config.ladder, TargetLadder) else None
+    tree = config.model_dump(mode="json", exclude_none=True, exclude=left_out)
     return tomli_w.dumps({**tree, "versions": dict(versions)})
 
 
@@ -252,7 +285,7 @@ def _parse(tree: dict[str, Any]) -> None:
     if isinstance(budget := tree.get("budget"), str):
         tree["budget"] = Budget.parse(budget).limits
     if isinstance(ladder := tree.get("ladder"), str):
-        tree["ladder"] = Ladder.parse(ladder).model_dump()
+        tree["ladder"] = parse_ladder(ladder).model_dump()
     if isinstance(goal := tree.get("goal"), str):
         tree["goal"] = Goal.parse(goal).model_dump()
 
@@ -283,7 +316,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     """Pydantic's report in one line: the key, what is wrong, what was given."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(part) for part in problem["loc"] if part not in _LADDERS)
     if not key:  # of the whole: its message says which
         return problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":

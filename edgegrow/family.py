@@ -22,7 +22,7 @@ class Family:
     config : RunConfig
         What it was asked for.
     rungs : dict
-        ``{name: Run}``, the smallest first.
+        ``{name: Run}``, the smallest first; of a ladder of targets in the order of growth.
     """
 
     folder: RunFolder

@@ -1,29 +1,32 @@
 """A ladder: one growth passes through several budgets, and a network is trained and delivered for each.
 
-Growing from the smallest rung to the largest is the trunk. Each rung is then a run of its own, ``rungs/NAME``
-in the ladder's folder, that begins with the weights that growth has passed it with. Nothing random is new:
-the trunk draws from the streams of a plain growth, keyed by the seed and the growth step, and every rung from
-those of a plain run's last training, keyed by the seed and the epoch. So no rung depends on another's
-training, nor on whether anything was interrupted.
+Its rungs are bounds of one metric, or targets that share a budget. Growing from the smallest rung to the
+largest is the trunk. Each rung is then a run of its own, ``rungs/NAME`` in the ladder's folder, that begins
+with the weights that growth has passed it with. Nothing random is new: the trunk draws from the streams of a
+plain growth, keyed by the seed and the growth step, and every rung from those of a plain run's last training,
+keyed by the seed and the epoch. So no rung depends on another's training, nor on whether anything was
+interrupted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import ceil, log
 from pathlib import Path
 
+from edgegrow.budget import TargetLadder
 from edgegrow.config import RunConfig
-from edgegrow.errors import InputError
 from edgegrow.family import Family
 from edgegrow.growth.grow import Grower
+from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.journal import Journal
+from edgegrow.ladder_stages import Stage, held_back, strides
+from edgegrow.ladder_targets import check_distinct, check_possible
 from edgegrow.result import open_run
 from edgegrow.run import RunFolder
 from edgegrow.setting import Setting
+from edgegrow.targets import Target
 from edgegrow.training import TRAIN_PASSES, Batches
 from edgegrow.versions import versions
 
@@ -32,10 +35,6 @@ COST_BOUND = 2.0
 
 RUNGS = "rungs"
 """Folder of the rungs' runs, in that of the ladder."""
-
-_STRIDE = 2.0
-"""Ratio of costs that one growth step takes at most: rungs further apart are grown to in several. What each
-step takes is missing from the rungs' own training."""
 
 _SCARCE = 0.5
 """Share of its epochs below which a rung's training is warned about."""
@@ -48,7 +47,7 @@ class LadderGrowth:
     Attributes
     ----------
     config : RunConfig
-        Of the whole; the epochs of its training are resolved to a number.
+        Of the whole; the epochs of its training are resolved to a number, and its targets are in order.
     setting : Setting
         Of any of its rungs.
     """
@@ -61,37 +60,57 @@ class LadderGrowth:
         """``{name: configuration}`` of every rung's run, the smallest first."""
         return self.config.rungs()
 
+    @property
+    def targets(self) -> list[Target]:
+        """The rungs' targets, each once."""
+        return [setting.target for setting in self._smallest.values()]
+
     def check_possible(self) -> None:
-        """Refuse, before anything is trained, what even the smallest rung's seed network is above.
+        """Refuse, before anything is trained, what even a smallest rung's seed network is above.
 
         Raises
         ------
         InputError
             With the nearest rung that is not impossible.
         """
-        name, smallest = next(iter(self.rungs.items()))
-        try:
-            assert self.setting.of(smallest).seed
-        except InputError as error:
-            raise InputError(f"rung {name}: {error}") from error
+        for name, setting in self._smallest.items():
+            check_possible(name, setting)
+
+    @cached_property
+    def _settings(self) -> dict[str, Setting]:
+        """Of every rung."""
+        settings = {name: self.setting.of(config) for name, config in self.rungs.items()}
+        if self._over_targets:
+            check_distinct(settings)
+        return settings
+
+    @property
+    def _over_targets(self) -> bool:
+        return isinstance(self.config.ladder, TargetLadder)
+
+    @property
+    def _smallest(self) -> dict[str, Setting]:
+        """The smallest rung of every target: of a ladder of bounds one alone."""
+        return self._settings if self._over_targets else dict(list(self._settings.items())[:1])
 
     def complete(self, folder: RunFolder) -> Family:
         """Grow and train from wherever the folder stands; what is finished is not done again."""
         grower, trunk_macs = self._grow(folder)
         steps = self._anneal_steps(folder, grower.batches, trunk_macs)
         runs = {}
-        for name, config in self.rungs.items():
+        for name, setting in self._settings.items():
             rung = folder.path / RUNGS / name
             if any(RunFolder(rung).history("done")):
                 runs[name] = open_run(rung)
                 continue
             self.setting.listener.say(f"rung {name}")
-            runs[name] = self.setting.of(config).complete(RunFolder(rung), steps)
+            runs[name] = setting.complete(RunFolder(rung), steps)
         passed = {event["name"]: event for event in folder.history("rung")}
         own = {
             name: run.training()["macs_trained"] - passed[name]["macs_trained"] for name, run in runs.items()
         }
-        spent, epoch_macs = trunk_macs + sum(own.values()), list(passed.values())[-1]["epoch_macs"]
+        spent = trunk_macs + sum(own.values())
+        epoch_macs = max(event["epoch_macs"] for event in passed.values())
         folder.record(
             "done",
             {
@@ -112,35 +131,75 @@ class LadderGrowth:
 
     def _grow(self, folder: RunFolder) -> tuple[Grower, float]:
         """Grow through all rungs, and leave a run behind at each; also return what it took."""
-        first = next(iter(self.rungs.values()))
-        grower, progress = self.setting.of(first).grower(folder)
+        grower, progress = self._planter(folder).grower(folder)
         grower.most_steps *= len(self.rungs)
-        passed = {event["name"] for event in folder.history("rung")}
-        below: Mapping[str, float] | None = None
-        for name, config in self.rungs.items():
-            limits = self.setting.of(config).limits
+        passed = {event["name"]: event for event in folder.history("rung")}
+        below: str | None = None
+        for name in self.rungs:
+            stage = self._stage(name)
+            grower.pricing = stage.pricing
             if name not in passed:
-                for stop in _stops(below, limits):
-                    grower.limits = dict(stop)
+                for stop in self._stops(folder, below, name):
+                    grower.limits = stop
                     progress.grown = False
                     grower.grow(progress)
                 self._leave(folder, name, grower, progress)
-            below = limits
+            below = name
         return grower, progress.macs_trained
+
+    def _planter(self, folder: RunFolder) -> Setting:
+        """Choose the rung whose seed network the trunk starts from: the smallest is within all limits."""
+        settings = list(self._smallest.values())
+        if len(settings) == 1 or folder.load_checkpoint() is not None:
+            return settings[0]
+        return min(settings, key=lambda setting: count_of(setting.seed))
+
+    def _from(self, name: str) -> dict[str, Setting]:
+        """Of a rung and all after it."""
+        names = list(self._settings)
+        return {one: self._settings[one] for one in names[names.index(name) :]}
+
+    def _stage(self, name: str) -> Stage:
+        """Tell what growth to a rung keeps."""
+        if self._over_targets:
+            return Stage.of(self._from(name))
+        return Stage(self._settings[name].limits, self._settings[name].pricing)
+
+    def _stops(self, folder: RunFolder, below: str | None, name: str) -> list[dict[str, float]]:
+        """List the limits to grow to on the way from the rung below, the last of them the rung's own."""
+        limits = self._stage(name).limits
+        if below is None:
+            return [limits]
+        if self._over_targets:
+            onward = next(event["onward"] for event in folder.history("rung") if event["name"] == below)
+            return strides(onward["costs"], limits, onward["ratio"])
+        start = self._settings[below].limits
+        return strides(start, limits, max(limits[metric] / start[metric] for metric in limits))
 
     def _leave(self, folder: RunFolder, name: str, grower: Grower, progress: Progress) -> None:
         """Leave a run behind that has grown, and is yet to be trained."""
         place = Path(RUNGS, name)
         if not (folder.path / place).exists():  # else it was left right before an interruption
+            learnt = progress.learnt.get(name, {}) if self._over_targets else progress.learnt
             with folder.inner(place, self.rungs[name], versions()) as rung:
-                rung.save_checkpoint(replace(progress, grown=True), grower.trace, grower.optimizer)
+                rung.save_checkpoint(
+                    replace(progress, grown=True, learnt=learnt), grower.trace, grower.optimizer
+                )
         journal = Journal(folder, self.setting.listener)
         smaller = list(folder.history("rung"))[-1:]
         if smaller and smaller[0]["widths"] == grower.trace.widths() and smaller[0]["macs"] == grower.macs:
+            remedy = "one will do on both targets" if self._over_targets else "leave one of them out"
             journal.warn(
                 f"rung {name}: its network is the size of {smaller[0]['name']}'s, as no larger one fits: "
-                "leave one of them out"
+                f"{remedy}"
             )
+        onward = {}
+        if self._over_targets:
+            _, *later = self._from(name)
+            if said := held_back(self._from(name), grower.trace, progress.insertions):
+                journal.warn(f"rung {name}: {said}")
+            if later:
+                onward = {"onward": self._stage(later[0]).way_from(grower.trace, progress.insertions)}
         journal.record(
             "rung",
             {
@@ -149,6 +208,7 @@ class LadderGrowth:
                 "macs": grower.macs,
                 "epoch_macs": grower.epoch_macs,
                 "macs_trained": progress.macs_trained,
+                **onward,
             },
         )
         journal.checkpoint(progress, grower.trace, grower.optimizer)
@@ -162,7 +222,7 @@ class LadderGrowth:
         assert asked is not None
         step_macs = [TRAIN_PASSES * batches.size * event["macs"] for event in folder.history("rung")]
         finish_macs = self.config.quantize.qat_epochs * length * sum(step_macs)
-        left = COST_BOUND * self._epochs * length * step_macs[-1] - trunk_macs - finish_macs
+        left = COST_BOUND * self._epochs * length * max(step_macs) - trunk_macs - finish_macs
         whole = int(asked * length)
         steps = max(1, min(whole, int(left / sum(step_macs))))
         if steps < _SCARCE * whole:
@@ -172,13 +232,3 @@ class LadderGrowth:
                 "--epochs"
             )
         return steps
-
-
-def _stops(below: Mapping[str, float] | None, limits: Mapping[str, float]) -> list[dict[str, float]]:
-    """Limits to grow to on the way from one rung to the next, which are the last of them."""
-    if below is None:
-        return [dict(limits)]
-    count = ceil(max(log(limits[metric] / below[metric]) for metric in limits) / log(_STRIDE) - 1e-9)
-    parts = [step / count for step in range(1, count)]
-    between = [{m: below[m] ** (1 - part) * limits[m] ** part for m in limits} for part in parts]
-    return [*between, dict(limits)]

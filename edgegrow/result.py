@@ -159,6 +159,7 @@ class Run:
         goal = {**search, "tries": [asdict(one) for one in self.tries()]} if search else None
         return {
             "folder": str(self.folder.path),
+            "target": self.config.target,
             "budget": self.config.budget.limits,
             "delivered": self.costs(),
             "training": self.training(),

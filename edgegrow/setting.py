@@ -81,9 +81,7 @@ class Setting:
         if fixed := self.example.left_alone:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in fixed.items())
             listener.say(f"net {self.net.name}: left at their widths: {reasons}")
-        if left_out := [kind for kind in config.grow.moves if kind not in self.grow_config.moves]:
-            missing = " and ".join(left_out)
-            listener.say(f"target {self.target.name} prices one structure alone, by its table: no {missing}")
+        self._tell_left_out()
         if "weigh" in self.grow_config.moves and (left := pools_left_alone(self.example)):
             reasons = "; ".join(f"{pool}: {reason}" for pool, reason in left.items())
             listener.say(f"net {self.net.name}: weigh leaves pools alone ({reasons})")
@@ -97,14 +95,27 @@ class Setting:
             self.train_config = config.train.model_copy(update={"epochs": epochs})
 
     def of(self, config: RunConfig) -> Setting:
-        """Return the setting of a run that differs in its limits, or in how it grows, alone.
+        """Return the setting of a run that differs in its limits, its target, or in how it grows, alone.
 
-        Data and cost models are shared; the limits are of the same metrics.
+        Data and cost models are shared; on one target the limits are of the same metrics.
         """
         other = copy(self)
-        other.__dict__.pop("seed", None)
-        other.config, other.limits = config, _limits(config, self.target)
+        for cached in ("costs", "seed"):
+            other.__dict__.pop(cached, None)
+        other.config = config
+        if config.target != self.config.target:
+            other.target = load_target(config.target)
+        other.limits = _limits(config, other.target)
+        if config.target != self.config.target:
+            other._tell_left_out()
         return other
+
+    def _tell_left_out(self) -> None:
+        if left_out := [kind for kind in self.config.grow.moves if kind not in self.grow_config.moves]:
+            missing = " and ".join(left_out)
+            self.listener.say(
+                f"target {self.target.name} prices one structure alone, by its table: no {missing}"
+            )
 
     @property
     def grow_config(self) -> GrowConfig:
@@ -133,14 +144,14 @@ class Setting:
         return self.pricing(())
 
     def pricing(self, insertions: Records) -> CostModel:
-        """Return the cost model of the network with some blocks inserted; it is made once.
+        """Return the target's cost model of the network with some blocks inserted; it is made once.
 
         Raises
         ------
         InputError
             If that network cannot be deployed, or the target's kept latencies are of another one.
         """
-        key = json.dumps([dict(record) for record in insertions])
+        key = json.dumps([self.target.name, *map(dict, insertions)])
         if key not in self._priced:
             self._priced[key] = self._cost_model(insertions)
         return self._priced[key]

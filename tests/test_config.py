@@ -3,8 +3,9 @@ import tomllib
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from edgegrow.budget import Budget, Goal, Ladder
+from edgegrow.budget import Budget, Goal, Ladder, TargetLadder, parse_ladder
 from edgegrow.config import RunConfig, dump_config, resolve_config
 from edgegrow.errors import InputError
 from edgegrow.units import UNITS, format_quantity, parse_quantity, quantity_name
@@ -72,11 +73,47 @@ def test_distinct_rungs_have_distinct_names_in_ascending_order(metric, rungs):
     assert not any(set(name) & set("/ =") for name in names)
 
 
-@given(st.text(max_size=30), st.sampled_from([Ladder, Goal]))
-def test_no_text_breaks_the_parsers_of_ladders_and_goals(text, kind):
+def test_a_ladder_of_targets_shares_its_budget(tmp_path):
+    file = tmp_path / "wanted.toml"
+    file.write_text('ladder = "target=boards/mine.toml, nrf5340dk"\nbudget = "latency=20ms"\n')
+    config = resolve_config(file)
+    rungs = config.rungs()
+    assert {name: rung.target for name, rung in rungs.items()} == {
+        "mine": "boards/mine.toml",
+        "nrf5340dk": "nrf5340dk",
+    }
+    assert all(rung.budget.limits == {"latency_ms": 20.0} and rung.ladder is None for rung in rungs.values())
+    file.write_text(dump_config(config, {"python": "3"}))
+    assert resolve_config(file) == config
+    with pytest.raises(InputError, match="target 'host': the ladder's rungs are targets"):
+        resolve_config(file, {"target": "host"})
+    file.write_text('budget = "macs=2k"\nladder = {targets = ["a/One.toml", "b/one.toml"]}\n')
+    with pytest.raises(InputError, match=r"configuration: ladder.targets: target One is given twice"):
+        resolve_config(file)
+    file.write_text('ladder = {metric = "macs", rungs = [5, -5]}\n')
+    with pytest.raises(InputError, match=r"configuration: ladder.rungs.1: input should be greater than 0"):
+        resolve_config(file)
+
+
+@given(st.lists(st.text(max_size=12), max_size=4))
+def test_rungs_of_targets_have_the_names_of_folders(targets):
+    try:
+        names = list(TargetLadder(targets=targets).by_name)
+    except ValidationError:
+        return
+    assert len({name.lower() for name in names}) == len(targets) >= 2
+    assert not any(set(name) & set("/\\ =:") or name.startswith(".") for name in names)
+
+
+def parsed_over_targets(text):
+    return parse_ladder(f"target={text}")
+
+
+@given(st.text(max_size=30), st.sampled_from([Ladder.parse, Goal.parse, parse_ladder, parsed_over_targets]))
+def test_no_text_breaks_the_parsers_of_ladders_and_goals(text, parse):
     message = ""
     try:
-        kind.parse(text)
+        parse(text)
     except InputError as error:
         message = str(error)
     assert len(message.splitlines()) <= 1

@@ -96,6 +96,8 @@ HOOKED = (
 )
 EXITING = "def net(shape, classes):\n    sys.exit(3)\n"
 
+OVER = ["grow", "--net", "mlp", "--ladder"]
+
 MISTAKES = {
     "unknown data set": (lambda f, r: ["grow", "--data", "fashion", *QUICK], "fashion-mnist"),
     "missing file": (lambda f, r: ["grow", "--data", f / "none.npz", *QUICK], "none.npz"),
@@ -122,6 +124,51 @@ MISTAKES = {
     "a ladder and a goal": (
         lambda f, r: ["grow", "--ladder", "macs=5k,6k", "--goal", "accuracy=90%"],
         "ladder and goal",
+    ),
+    "a target twice": (
+        lambda f, r: [*OVER, "target=host,raspberry-pi-4,host", "--budget", "macs=5k"],
+        "target host is given twice",
+    ),
+    "a ladder of one target": (lambda f, r: [*OVER, "target=host", "--budget", "macs=5k"], "two targets or"),
+    "a way to a ladder of targets": (
+        lambda f, r: [*OVER, "target=host,esp32-c3", "--budget", "macs=5k", "--via", "ssh://pi@board"],
+        "via 'ssh://pi@board': every target is reached as its file says: leave it out",
+    ),
+    "a target beside a ladder of them": (
+        lambda f, r: [*OVER, "target=host,esp32-c3", "--budget", "macs=5k", "--target", "host"],
+        "target 'host': the ladder's rungs are targets: leave it out",
+    ),
+    "a ladder with an unknown target": (
+        lambda f, r: [*OVER, "target=host,raspbery-pi-4", "--budget", "macs=5k"],
+        "did you mean raspberry-pi-4",
+    ),
+    "a ladder with a target that has no name": (
+        lambda f, r: [*OVER, "target=host,", "--budget", "macs=5k"],
+        "'' is no target's name",
+    ),
+    "a ladder of targets and limits": (
+        lambda f, r: [*OVER, "target=host,latency=5ms", "--budget", "macs=5k"],
+        "put the limits into --budget",
+    ),
+    "a ladder of targets without a budget": (
+        lambda f, r: [*OVER, "target=host,esp32-c3"],
+        "budget: none given: state what every target keeps",
+    ),
+    "a ladder of targets and a goal": (
+        lambda f, r: [*OVER, "target=host,esp32-c3", "--budget", "macs=5k", "--goal", "accuracy=90%"],
+        "ladder and goal",
+    ),
+    "a ladder with an NPU": (
+        lambda f, r: [*OVER, "target=ethos-u55-128,host", "--budget", "macs=5k"],
+        "target ethos-u55-128: networks cannot be grown for it yet",
+    ),
+    "a ladder with a board that has no cycle model": (
+        lambda f, r: [*OVER, "target=esp32-c3,nucleo-l4r5zi", "--budget", "latency=5ms"],
+        "target 'esp32-c3' has no calibrated cycle model",
+    ),
+    "an impossible target": (
+        lambda f, r: [*OVER, "target=raspberry-pi-4,host", "--budget", "macs=100"],
+        "rung host: budget macs: impossible",
     ),
     "a goal without a budget": (lambda f, r: ["grow", "--goal", "accuracy=90%"], "budget: none given"),
     "a goal of 150 %": (lambda f, r: ["grow", *QUICK, "--goal", "accuracy=150%"], "at most 100 %"),

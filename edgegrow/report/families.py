@@ -8,44 +8,56 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
+from edgegrow.budget import TargetLadder
 from edgegrow.family import Family
-from edgegrow.measure.protocol import Measurement
+from edgegrow.measure.protocol import Profile
 from edgegrow.report.terminal import BUDGETED, measurement_text, new_table, used_text
 from edgegrow.result import Try
 from edgegrow.units import format_quantity
 
 _ACCURACIES = {"float": "float_accuracy", "int8": "accuracy"}
-"""Kind of network -> the figure of its profile; the evidence is the same for all rungs of a target."""
+"""Kind of network -> the figure of its profile."""
 
 
 def ladder_table(family: Family) -> RenderableType:
     """One line for every rung and metric: what was asked for and delivered, how accurate, at what cost."""
-    first = next(iter(next(iter(family.rungs.values())).profiles.values()))
-    accuracies = [f"{kind}\n{_evidence(first.find(metric))}" for kind, metric in _ACCURACIES.items()]
+    profiles = {name: next(iter(run.profiles.values())) for name, run in family.rungs.items()}
+    evidences = {
+        metric: {found.evidence for profile in profiles.values() if (found := profile.find(metric))}
+        for metric in _ACCURACIES.values()
+    }
+    # One evidence for all rungs stands above them, as that of one target does; others stand with the figures.
+    above = {metric: next(iter(found)) for metric, found in evidences.items() if len(found) == 1}
+    accuracies = [f"{kind}\n{above.get(metric, '')}" for kind, metric in _ACCURACIES.items()]
     columns = ("<rung", "<metric", "budget", "delivered", "used", "<evidence", *accuracies, "training MACs")
     table = new_table("ladder: budgets, and accuracy on test samples", *columns)
+    over_targets = isinstance(family.config.ladder, TargetLadder)
     own = family.training()["rungs_macs_trained"]
     for name, run in family.rungs.items():
-        profile = next(iter(run.profiles.values()))
-        found = [profile.find(metric) for metric in _ACCURACIES.values()]
-        once = [name, *(measurement_text(one) if one else "-" for one in found), f"{own[name]:.3g}"]
+        target = profiles[name].target.name
+        rung = name if not over_targets or name == target else f"{name}: {target}"
+        last = [_accuracy_text(profiles[name], metric, metric in above) for metric in _ACCURACIES.values()]
+        last.append(f"{own[name]:.3g}")
         for metric, measured in run.delivered().items():
             limit = run.config.budget.limits[metric]
             table.add_row(
-                once[0],
+                rung,
                 BUDGETED[metric],
                 format_quantity(metric, limit),
                 format_quantity(metric, measured.value),
                 used_text(measured.value, limit),
                 measured.evidence,
-                *once[1:],
+                *last,
             )
-            once = [""] * len(once)
+            rung, last = "", [""] * len(last)
     return table
 
 
-def _evidence(found: Measurement | None) -> str:
-    return found.evidence if found is not None else ""
+def _accuracy_text(profile: Profile, metric: str, evidence_above: bool) -> str:
+    found = profile.find(metric)
+    if found is None:
+        return "-"
+    return measurement_text(found) + ("" if evidence_above else f" ({found.evidence})")
 
 
 def ladder_footer(family: Family) -> str:

@@ -160,7 +160,7 @@ class Cell:
     def _rungs_from_scratch(self) -> dict[str, Any]:
         setting = Setting(list(self.config.rungs().values())[-1], Silent())
         ladder = self.config.ladder
-        assert ladder is not None
+        assert isinstance(ladder, Ladder)
         trained = train_rungs(_problem(setting), ladder.rungs, ladder.metric)
         return {
             "rungs": [
