@@ -166,8 +166,10 @@ def _finest(op: Operator) -> float:
     first = op.inputs[0].scale
     finest = _FINEST_RELU6 if getattr(op, "activation", "none") == "relu6" else 0.0
     match op:
-        case Weighted():  # a finer output than the accumulator's own step would carry nothing
-            return max(finest, first * float(op.weight_scales.max()))
+        case Weighted():
+            # A finer output than the accumulator's own step would carry nothing. As fine a one, by rounding a
+            # hair finer, would have a multiplier of 1 or more, which a slower kernel computes.
+            return max(finest, first * float(op.weight_scales.max()) * (1 + 1e-6))
         case Add():
             return max(finest, max(tensor.scale for tensor in op.inputs) * 2.0**-7)  # XNNPACK's limit is 2^-8
         case Mul():

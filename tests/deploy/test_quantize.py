@@ -5,6 +5,7 @@ from interpreters import LiteRT, tflm
 from networks import CASES, NAMES, graph, samples
 from torch import nn
 
+from edgegrow.deploy.c_scale import sums_and_scales
 from edgegrow.deploy.evaluate import evaluate
 from edgegrow.deploy.graph import Add, DepthwiseConv2D, FullyConnected, Graph, Pool, Weighted
 from edgegrow.deploy.lower import lower
@@ -183,6 +184,28 @@ def test_sums_that_would_overflow():
     module = nn.Sequential(nn.Flatten(), nn.Linear(70_000, 2))
     with pytest.raises(InputError, match="overflow 32 bits"):
         quantize(lower(module, (70_000,)), np.ones((2, 70_000), np.float32))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_strong_weights_of_a_silent_channel_leave_the_layer_its_fast_scaling(seed):
+    """They ask for an output as fine as the sums: its multiplier must stay below 1 for all its channels."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.ReLU())
+    network = nn.Sequential(*network, nn.Flatten(), nn.Linear(64, 3))
+    with torch.no_grad():
+        network[0].weight[0], network[0].bias[0] = 0, -1
+        network[2].weight *= 1e-4
+        network[2].bias.zero_()
+        network[2].weight[0] = 1 + torch.rand(3, 3)
+    x = np.random.default_rng(0).normal(size=(20, *SHAPE)).astype(np.float32)
+    quantized = quantize(lower(network, SHAPE), x)
+    (depthwise,) = (op for op in quantized.operators if isinstance(op, DepthwiseConv2D))
+    assert depthwise.output.scale == pytest.approx(
+        depthwise.inputs[0].scale * depthwise.weight_scales.max(), rel=1e-5
+    )
+    _, scales = sums_and_scales(depthwise, depthwise.weight.reshape(9, 4).T)
+    assert scales.fast
+    runs_everywhere(quantized, x)
 
 
 def test_calibration_decides_the_range():
