@@ -100,7 +100,7 @@ def test_every_rung_keeps_the_budget_on_its_own_target_and_fills_it(family, slow
         assert run.config.budget == family.config.budget
         (profile,) = run.profiles.values()
         assert (profile.target.name, profile.artifact.format) == (name, "c")
-        assert 0.93 <= run.costs()["latency_ms"] / 0.25 <= 1  # growth sees an upper estimate, by 1 %
+        assert 0.91 <= run.costs()["latency_ms"] / 0.25 <= 1  # growth sees an upper estimate, by 2 %
         assert run.costs()["flash_bytes"] <= 64e3
     family.check()
 
