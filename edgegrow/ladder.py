@@ -21,7 +21,7 @@ from edgegrow.growth.grow import Grower
 from edgegrow.growth.probe import count_of
 from edgegrow.growth.progress import Progress
 from edgegrow.journal import Journal
-from edgegrow.ladder_stages import Stage, held_back, strides
+from edgegrow.ladder_stages import Stage, held_back, read_way, strides
 from edgegrow.ladder_targets import check_distinct, check_possible
 from edgegrow.result import open_run
 from edgegrow.run import RunFolder
@@ -171,8 +171,9 @@ class LadderGrowth:
         if below is None:
             return [limits]
         if self._over_targets:
-            onward = next(event["onward"] for event in folder.history("rung") if event["name"] == below)
-            return strides(onward["costs"], limits, onward["ratio"])
+            passed = next(event for event in folder.history("rung") if event["name"] == below)
+            costs, ratio = read_way(passed, limits)
+            return strides(costs, limits, ratio)
         start = self._settings[below].limits
         return strides(start, limits, max(limits[metric] / start[metric] for metric in limits))
 

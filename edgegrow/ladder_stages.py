@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil, inf, log, nan
+from typing import Any
 
 from edgegrow.budget import FILLED
 from edgegrow.cost.layers import count_macs
+from edgegrow.errors import InputError
 from edgegrow.growth.allocations import Pricing
 from edgegrow.growth.architecture import Records
 from edgegrow.growth.channels import NetworkTrace
@@ -59,6 +61,36 @@ class Stage:
         layers = trace.shapes(widths)
         ratio = largest_macs(trace, widths, costs, self.limits) / count_macs(layers)
         return {"costs": dict(costs(layers)), "ratio": max(1.0, ratio)}
+
+
+def read_way(event: Mapping[str, Any], limits: Mapping[str, float]) -> tuple[dict[str, float], float]:
+    """Read back what `Stage.way_from` has told of a rung that growth has passed.
+
+    Parameters
+    ----------
+    event : mapping
+        The rung's, as the history of the ladder has it.
+    limits : mapping
+        Of the stage that follows.
+
+    Returns
+    -------
+    costs, ratio
+        Where growth to these limits starts, and how far it is.
+
+    Raises
+    ------
+    InputError
+        If that is missing or damaged.
+    """
+    try:
+        way = event["onward"]
+        costs, ratio = {metric: float(way["costs"][metric]) for metric in limits}, float(way["ratio"])
+    except (KeyError, TypeError, ValueError):
+        costs, ratio = {}, nan
+    if not (1 <= ratio < inf and all(0 < cost < inf for cost in costs.values())):
+        raise InputError(f"rung {event['name']}: its event does not tell how growth goes on: grow anew")
+    return costs, ratio
 
 
 def strides(start: Mapping[str, float], limits: Mapping[str, float], ratio: float) -> list[dict[str, float]]:

@@ -45,7 +45,7 @@ _EVENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "won_back": _NUMBER, "fresh": bool,
     },
     "lost": {"step": int, "allocation": str},
-    "rung": {"name": str, "macs": int, "macs_trained": _NUMBER},
+    "rung": {"name": str, "widths": dict, "macs": int, "epoch_macs": _NUMBER, "macs_trained": _NUMBER},
     "snapshot": {
         "step": int, "widths": dict, "insertions": list, "macs": int, "validation_loss": _NUMBER,
         "validation_accuracy": _NUMBER,

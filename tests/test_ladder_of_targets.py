@@ -16,7 +16,7 @@ from edgegrow.family import Family
 from edgegrow.files import cache_folder
 from edgegrow.growth.select import share
 from edgegrow.ladder import LadderGrowth
-from edgegrow.ladder_stages import Stage, held_back
+from edgegrow.ladder_stages import Stage, held_back, read_way
 from edgegrow.ladder_targets import largest_macs, settle
 from edgegrow.listener import Silent
 from edgegrow.output import emit_table
@@ -118,6 +118,21 @@ def test_rungs_grow_out_of_each_other_in_strides_of_twice_at_most(family):
     costs = [event["costs"]["latency_ms"] for event in events[first + 1 :]]
     between = (onward["costs"]["latency_ms"] * 0.25) ** 0.5
     assert costs[0] <= between * 1.1 < costs[-1]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [None, 3, {}, {"costs": {}, "ratio": 2.0}, {"costs": {"latency_ms": "x"}, "ratio": 2.0},
+     {"costs": {"latency_ms": 0.1}, "ratio": float("inf")}, {"costs": {"latency_ms": -1.0}, "ratio": 2.0}],
+)  # fmt: skip
+def test_a_damaged_event_of_a_rung_is_refused_in_one_line(way):
+    limits = {"latency_ms": 0.25}
+    sound = {"name": "slower", "onward": {"costs": {"latency_ms": 0.1, "macs": 5}, "ratio": 2.0}}
+    assert read_way(sound, limits) == ({"latency_ms": 0.1}, 2.0)
+    with pytest.raises(
+        InputError, match=r"^rung slower: its event does not tell how growth goes on: grow anew$"
+    ):
+        read_way({"name": "slower", **({} if way is None else {"onward": way})}, limits)
 
 
 def test_growth_keeps_the_limits_of_later_targets_too(family):
