@@ -2,6 +2,7 @@
 
 Counts are to be the same wherever they are taken, to the instruction. So what a program sees is the same: its
 own path, its environment, its addresses, and the files that it reads, none of which may be the machine's.
+The order of a folder's entries is left: it moves Python's memory, and counts on 32 bits a little.
 """
 
 from __future__ import annotations
