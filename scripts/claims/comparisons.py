@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,6 +20,9 @@ from edgegrow.run import RunFolder
 
 TASK = "mnist1d-conv1d-4k"
 """The small task: a 1-D convolutional network of 4,000 multiply-accumulates on 12,000 signals."""
+
+Figures = Mapping[str, Any]
+"""Of one cell."""
 
 PRUNED = ("prune-l1", "prune-taylor")
 """Pruning arms of the small task, which share a large network."""
@@ -71,7 +74,7 @@ def large_comparison(file: Path) -> Results:
     return {task: arms for task, arms in results.items() if best_pruning(arms) is not None}
 
 
-def best_pruning(arms: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str | None:
+def best_pruning(arms: Mapping[str, Mapping[int, Figures]]) -> str | None:
     """Return the pruning arm of a task that is best on validation data, of those that can be compared."""
     own = set(arms.get(DEFAULT, {}))
     able = [arm for arm in PRUNING if len(own & set(arms.get(arm, {}))) >= 2]
@@ -80,6 +83,12 @@ def best_pruning(arms: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> str | N
         return fmean(figures["validation_accuracy"] for figures in arms[arm].values())
 
     return max(able, key=validation, default=None)
+
+
+def alike(arms: Mapping[str, Mapping[int, Figures]], arm: str) -> tuple[list[Figures], list[Figures]]:
+    """Cells of the default and of another arm, of the seeds that both have."""
+    seeds = sorted(set(arms[DEFAULT]) & set(arms[arm]))
+    return [arms[DEFAULT][seed] for seed in seeds], [arms[arm][seed] for seed in seeds]
 
 
 def evidence(figures: Mapping[str, Any]) -> tuple[Results, str]:
@@ -117,6 +126,6 @@ def wide(figures: Mapping[str, Any]) -> Results:
     }
 
 
-def mean(cells: Mapping[int, Mapping[str, Any]], key: str) -> float:
-    """Mean of a figure over seeds."""
-    return fmean(float(figures[key]) for figures in cells.values())
+def mean(cells: Iterable[Figures], key: str) -> float:
+    """Mean of a figure over cells."""
+    return fmean(float(figures[key]) for figures in cells)

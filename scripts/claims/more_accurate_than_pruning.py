@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from growth.claims import POINTS, Results, differences, written
@@ -12,7 +12,8 @@ from results import table
 
 from claims.comparisons import (
     PRUNED,
-    TASK,
+    Figures,
+    alike,
     best_pruning,
     evidence,
     large_comparison,
@@ -83,7 +84,8 @@ def _against_pruning(results: Results) -> dict[str, tuple[str, list[float], Inte
 
 
 def _size_ratio(results: Results, task: str, arm: str) -> float:
-    return mean(results[task][DEFAULT], "macs") / mean(results[task][arm], "macs")
+    grown, pruned = alike(results[task], arm)
+    return mean(grown, "macs") / mean(pruned, "macs")
 
 
 def section(figures: Mapping[str, Any]) -> list[str]:
@@ -94,20 +96,19 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         arms = results[task]
         scratch = ["", ""]
         if values := differences(results, task, SCRATCH) if SCRATCH in arms else []:
-            scratch = [_accuracy(arms[SCRATCH]), written(paired(values))]
-        rows.append([task, _accuracy(arms[DEFAULT]), arm, _accuracy(arms[arm]), written(interval), *scratch])
+            scratch = [_accuracy(arms[SCRATCH].values()), written(paired(values))]
+        grown, pruned = alike(arms, arm)
+        rows.append([task, _accuracy(grown), arm, _accuracy(pruned), written(interval), *scratch])
     header = ["task", "grown", "best pruning arm", "pruned", "difference", "from scratch", "difference"]
     return [
         "Test accuracy of the float networks, measured, in per cent, means over seeds; differences are",
         "growing's minus the other's at equal seeds, in points, with Student's 95 % interval. From scratch:",
-        "uniform widths trained with the grown run's own training MACs, the control that belongs beside it.",
+        "uniform widths trained with the grown run's own training MACs, the control that belongs beside it,",
+        "at all seeds that growing and it have.",
         "",
         *table(header, rows),
-        "",
-        f"The small task, {TASK}, is trained for few epochs, so that it is quick; its accuracies are not the",
-        "best that can be had.",
     ]
 
 
-def _accuracy(cells: Mapping[int, Mapping[str, Any]]) -> str:
+def _accuracy(cells: Iterable[Figures]) -> str:
     return f"{POINTS * mean(cells, 'test_accuracy'):.2f}"

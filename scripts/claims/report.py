@@ -75,7 +75,7 @@ def write(
         ),
     ]
     for number, parts in judged.items():
-        figures, settings = records[number]["figures"], records[number]["settings"]
+        figures = records[number]["figures"]
         if hasattr(modules[number], "draw"):
             modules[number].draw(figures, folder)
         lines += [
@@ -93,10 +93,17 @@ def write(
             "",
             *modules[number].section(figures),
             "",
-            f"Seeds {', '.join(map(str, settings['seeds']))}; {records[number]['seconds']:.0f} s of one",
-            "core.",
+            *_effort(records[number]),
         ]
     write_results("claims", contents, filled(lines), folder)
+
+
+def _effort(record: Mapping[str, Any]) -> list[str]:
+    """Tell what a claim was examined with."""
+    if record["figures"].get("large"):
+        return ["Seeds and times of the cells are told in [growth](growth.md)."]
+    seeds = ", ".join(map(str, record["settings"]["seeds"]))
+    return [f"Seeds {seeds}; {record['seconds']:.0f} s of one core."]
 
 
 def without_curves(figures: Any) -> Any:

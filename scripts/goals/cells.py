@@ -33,8 +33,8 @@ from edgegrow.versions import versions
 class Aims:
     """What is asked of a task's network: rungs, and a goal of validation accuracy in percent; and epochs.
 
-    The goal is one that uniform networks of a quarter to a half of the budget reach: bisecting has to begin
-    with the whole budget, and a user who knew the size would not search.
+    The goal is one that uniform networks well within the budget reach: bisecting has to begin with the whole
+    of it, and a user who knew the size would not search.
     """
 
     ladder: str

@@ -35,9 +35,10 @@ def _figures(events: Sequence[Mapping[str, Any]]) -> Row:
     told = [(a["gain"] - b["gain"]) * (a["won_back"] - b["won_back"]) for a, b in pairs]
     decided = [value > 0 for value in told if value]
     return {
-        "tries": found.tries if found else 0,
+        "tries": sum(len(event["options"]) for event in events),
         "with_realised": found.with_realised if found else None,
         "with_won_back": found.with_won_back if found else None,
         "pairs": len(decided),
+        "promises_kept": sum(decided),
         "better_promise": fmean(decided) if decided else None,
     }

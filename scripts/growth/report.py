@@ -79,8 +79,8 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
         "same seed, in points, with Student's 95 % interval; pooled ones average the tasks, which are held",
         "fixed, with Welch's degrees of freedom. `large` is not within the budget: it is what is pruned, and",
         "it is given as much training as the final network is afterwards, so that pruning takes twice the",
-        "default's by design, as much as the `twice` arms; `large-whole` has as many epochs as the final",
-        "network.",
+        "default's by design, as much as the `twice` arms. All cells that are finished are in the tables,",
+        "whichever the command asks for.",
         _made_with(results),
         "",
         "## Claims",
@@ -124,8 +124,9 @@ def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         "Spearman's rank correlation of predicted loss changes over all tries with inherited weights, all",
         "seeds; and of pairs of options of one growth step, equal in cost, the share of which the one that",
         "promised more also won more validation loss back by a short training (one half: promises tell",
-        "nothing).",
+        "nothing). Correlations are left empty below four tries, or where all promised the same.",
         "",
+        *_default_promises(rows),
         *table(
             header,
             [
@@ -138,6 +139,21 @@ def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             ],
         ),
     ]  # fmt: skip
+
+
+def _default_promises(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what the table comes to for the default."""
+    own = [row for row in rows if row["arm"] == DEFAULT]
+    won = [row["with_won_back"] for row in own if row["with_won_back"] is not None]
+    if not won:
+        return []
+    kept, pairs = (sum(row[key] for row in own) for key in ("promises_kept", "pairs"))
+    return [
+        f"Of the default's pairs the better promise won {kept} of {pairs}; rank correlations with what",
+        f"training won are {min(won):+.2f} to {max(won):+.2f} over tasks. So no option is chosen by promise:",
+        "each is trained a little, and validation decides.",
+        "",
+    ]
 
 
 def _task_table(

@@ -278,14 +278,14 @@ def _handlers():
 def test_a_killed_run_resumes(tmp_path, monkeypatch):
     """Killed while the default grows: the next run goes on from there, and ends like one never stopped."""
     runs, results = tmp_path / "runs", tmp_path / "results"
-    one, uninterrupted = cell(runs, "default", epochs=6.0), cell(tmp_path / "whole", "default", epochs=6.0)
+    one, uninterrupted = cell(runs, "default", epochs=3.0), cell(tmp_path / "whole", "default", epochs=3.0)
     one.file.parent.mkdir(parents=True)
     (left,) = killed_at([("grow 2, proportional", 1.0)], one.config, tmp_path / "killed")
     left.rename(one.folder)
     assert one.result() is None
     began = (one.folder / "config.toml").stat().st_mtime_ns
     assert any((one.folder / "checkpoints").iterdir())
-    arguments = ["--tasks", SMOKE, "--arms", "default", "--seeds", "0", "--epochs", "6"]
+    arguments = ["--tasks", SMOKE, "--arms", "default", "--seeds", "0", "--epochs", "3"]
     places = ["--runs", str(runs), "--results", str(results)]
     monkeypatch.setattr(sys, "argv", [growth_table.__file__, *arguments, *places])
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the cell is made by a process of its own
