@@ -80,11 +80,12 @@ def claims(results: Results, tasks: Sequence[str]) -> list[Claim]:
         _cheaper_than_pruning(results),
         _as_good_as_pruning(results),
         _cheap_scoring(results),
-        *(_not_behind(results, arm) for arm in _grown_arms(results)),
+        *(_not_behind(results, arm) for arm in grown_arms(results)),
     ]
 
 
-def _grown_arms(results: Results) -> list[str]:
+def grown_arms(results: Results) -> list[str]:
+    """Arms that grow with other moves than the default."""
     seen = dict.fromkeys(arm for arms in results.values() for arm in arms)
     return [arm for arm in seen if arm not in (DEFAULT, TWICE) and ARMS[arm].kind == "grow"]
 
