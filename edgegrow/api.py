@@ -232,10 +232,11 @@ def export(
     if library is not None and "c" not in chosen:
         raise InputError(f"--kernels {kernels}: only C packages have them: add --format c")
     setting.check_data(folder)
-    checkpoint = folder.load_checkpoint()
+    checkpoint, done = folder.load_checkpoint(), any(folder.history("done"))
     if checkpoint is None:
-        raise InputError(f"{path}: it has no checkpoint yet: continue it with --resume {path}")
-    if not any(folder.history("done")):
+        todo = "its checkpoints are gone: grow anew" if done else f"continue it with --resume {path}"
+        raise InputError(f"{path}: it has no checkpoint: {todo}")
+    if not done:
         listener.warn(f"{path} has not finished: this is the network of its newest checkpoint")
     trace = checkpoint.build(setting.fresh())
     destination = out or path

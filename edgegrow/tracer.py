@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from edgegrow.errors import UnsupportedError, reason
+
+_EMPTY: dict[Any, Any] = {inspect.Parameter.VAR_POSITIONAL: (), inspect.Parameter.VAR_KEYWORD: {}}
+"""What ``*args`` and ``**kwargs`` are where nothing is given."""
 
 _COMPUTING = ("forward", "_conv_forward", "__call__")
 
@@ -39,8 +43,14 @@ def is_torch_function(target: Any) -> bool:
     return any(getattr(place, name, None) is target for place in (torch, F, operator))
 
 
-def symbolic_trace(module: nn.Module) -> fx.GraphModule:
+def symbolic_trace(module: nn.Module, inputs: int = 1) -> fx.GraphModule:
     """Trace a network, in the mode that it is in, to a graph that holds its own layers.
+
+    Parameters
+    ----------
+    module : nn.Module
+    inputs : int
+        Arguments of its forward that are inputs; those behind them have their defaults.
 
     Raises
     ------
@@ -49,17 +59,39 @@ def symbolic_trace(module: nn.Module) -> fx.GraphModule:
     """
     name = type(module).__name__
     try:
-        return fx.GraphModule(module, _Tracer().trace(module), name)
+        return fx.GraphModule(module, _Tracer(inputs).trace(module), name)
     except Exception as error:  # whatever the user's forward does when it is traced
         raise UnsupportedError(
             f"network {name}: torch.fx cannot trace it ({reason(error)}): "
-            "avoid control flow that depends on the input's values"
+            "keep forward free of branches and loops that depend on its input or on its input's shape"
         ) from error
 
 
 class _Tracer(fx.Tracer):
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self._inputs = inputs
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return layer_class(m) is not None
+
+    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+        """Take arguments behind the inputs as nothing but their defaults; torch.fx makes inputs of all."""
+        root, _, *_ = args
+        function, made = super().create_args_for_root(*args, **kwargs)
+        parameters = inspect.signature(root).parameters
+        proxies = [place for place, one in enumerate(made) if isinstance(one, fx.Proxy)]
+        for number, place in enumerate(proxies):
+            node = made[place].node
+            parameter = parameters[str(node.target).lstrip("*")]
+            default = _EMPTY.get(parameter.kind, parameter.default)
+            if number < self._inputs:
+                if parameter.kind in _EMPTY:
+                    raise TypeError(f"its forward takes its input as {node.target}: name it")
+            elif default is not inspect.Parameter.empty:  # what has none says so when the network is run
+                made[place] = default
+                self.graph.erase_node(node)
+        return function, made
 
 
 def check_hooks(module: nn.Module) -> None:

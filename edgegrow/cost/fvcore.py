@@ -6,6 +6,7 @@ It traces the network, which is too slow for a growth loop, and counts what `edg
 from __future__ import annotations
 
 import logging
+from copy import deepcopy
 
 import torch
 from torch import nn
@@ -19,16 +20,14 @@ def fvcore_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     Parameters
     ----------
     module : nn.Module
-        Any network; its mode is restored.
+        Any network; it is left as it is.
     input_shape : tuple of int
         Shape of one sample, without the batch.
     """
     from fvcore.nn import FlopCountAnalysis
 
     logging.getLogger("fvcore").setLevel(logging.ERROR)
-    training = module.training
-    module.eval()
-    analysis = FlopCountAnalysis(module, torch.zeros(1, *input_shape))
+    copy = deepcopy(module).eval()  # it gets hooks, and keeps them where counting fails
+    analysis = FlopCountAnalysis(copy, torch.zeros(1, *input_shape))
     counts = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
-    module.train(training)
     return int(sum(count for operator, count in counts.items() if operator in _COUNTED))

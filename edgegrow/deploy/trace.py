@@ -113,7 +113,7 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> fx.GraphModule:
     sample = torch.zeros(BATCH, *input_shape)
     with torch.no_grad():
         try:
-            traced(sample)
+            traced.forward(sample)  # called, it would print a traceback of its own
         except Exception as error:  # and with these samples
             raise InputError(
                 f"network: it refuses samples of shape {tuple(input_shape)}: {reason(error)}: "
@@ -145,7 +145,8 @@ def read_call(node: fx.Node, module: nn.Module | None) -> Call | None:
         ``None`` for anything edgegrow does not know.
     """
     if module is not None:
-        return _read_module(module, node.args[0])
+        x, *_ = (*node.args, *node.kwargs.values())
+        return _read_module(module, x)
     adapter = _METHODS.get(node.target) if node.op == "call_method" else _FUNCTIONS.get(node.target)
     try:
         return None if adapter is None else adapter(*node.args, **node.kwargs)

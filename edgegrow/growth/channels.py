@@ -81,7 +81,7 @@ class ChannelGroup:
         if depthwise:
             parts.append(f"depthwise {', '.join(depthwise)}")
         readers = [_times(consumer.name, consumer.columns) for consumer in self.consumers]
-        parts.append(f"read by {', '.join(readers) or 'the output'}")
+        parts.append(f"read by {', '.join(readers) or 'no layer'}")
         return f"{self.name}: {'; '.join(parts)}" + (f" [fixed: {self.fixed}]" if self.fixed else "")
 
 

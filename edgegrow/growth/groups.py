@@ -47,7 +47,8 @@ def trace(module: nn.Module, input_shape: Shapes) -> NetworkTrace:
         If torch.fx cannot trace it, it has a hook, it fails on such an input, or it has no layer at all.
     """
     check_hooks(module)
-    return _find(symbolic_trace(module), module, input_shape, type(module).__name__)
+    graph = symbolic_trace(module, len(_several(input_shape)))
+    return _find(graph, module, input_shape, type(module).__name__)
 
 
 def retrace(graph: fx.GraphModule, input_shape: Shapes) -> NetworkTrace:
@@ -93,10 +94,14 @@ def _find(graph: fx.GraphModule, module: nn.Module, input_shape: Shapes, name: s
 
 
 def _samples(module: nn.Module, input_shape: Shapes) -> list[torch.Tensor]:
-    shapes = [input_shape] if all(isinstance(size, int) for size in input_shape) else input_shape
     like = next(module.parameters(), torch.zeros(()))
     rng = torch.Generator().manual_seed(0)
-    return [torch.randn(2, *shape, generator=rng).to(like) for shape in shapes]  # type: ignore[misc]
+    return [torch.randn(2, *shape, generator=rng).to(like) for shape in _several(input_shape)]
+
+
+def _several(input_shape: Shapes) -> Sequence[Sequence[int]]:
+    one = all(isinstance(size, int) for size in input_shape)
+    return [input_shape] if one else input_shape  # type: ignore[list-item, return-value]
 
 
 def _propagate(

@@ -3,7 +3,9 @@
 Activations can be chosen: ReLU is what devices run, SiLU has a second derivative of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
@@ -134,14 +136,18 @@ class Shuffle(nn.Module):
 
 
 class Signal(nn.Module):
-    """1-D convolutions; each sample's statistics are taken channel by channel."""
+    """1-D convolutions; each sample's statistics are taken channel by channel, or the batch's."""
 
-    def __init__(self, act=nn.ReLU):
+    def __init__(self, act=nn.ReLU, batch=False):
         super().__init__()
+        norms = (
+            (nn.BatchNorm1d(4), nn.BatchNorm1d(6))
+            if batch
+            else (nn.GroupNorm(4, 4), nn.InstanceNorm1d(6, affine=True))
+        )
         self.body = nn.Sequential(
-            nn.Conv1d(1, 4, 5, 2, 2), nn.BatchNorm1d(4), act(), nn.Conv1d(4, 4, 3, groups=4),
-            nn.GroupNorm(4, 4), act(), nn.Conv1d(4, 6, 3), nn.InstanceNorm1d(6, affine=True), act(),
-            nn.MaxPool1d(2), nn.Flatten(),
+            nn.Conv1d(1, 4, 5, 2, 0 if batch else 2), nn.BatchNorm1d(4), act(), nn.Conv1d(4, 4, 3, groups=4),
+            norms[0], act(), nn.Conv1d(4, 6, 3), norms[1], act(), nn.MaxPool1d(2), nn.Flatten(),
         )  # fmt: skip
         self.out = nn.Linear(6 * 8, 10)
 
@@ -214,7 +220,7 @@ class MultiInput(nn.Module):
 class Family:
     """A network, the shapes of its inputs, the groups that must grow, and some that must say why not."""
 
-    build: type[nn.Module]
+    build: Callable[..., nn.Module]
     growable: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8),)
     fixed: dict[str, str] = field(default_factory=dict)
@@ -242,3 +248,6 @@ FAMILIES = {
         MultiInput, ("image.0.0", "facts.0", "joint.0"), ((1, 8, 8), (3,)), deployable=False
     ),
 }
+
+DEPLOYED = {**FAMILIES, "1-D": Family(partial(Signal, batch=True), ("body.0", "body.6"), ((1, 44),))}
+"""The same, with norms that can be folded where there is a choice."""

@@ -18,7 +18,7 @@ from edgegrow.growth.new_channels import add_channels, fresh_filters
 from edgegrow.growth.surgery import ChannelSplit, resize, split_channels
 from edgegrow.measuring import Options, measure_artifact
 
-from .architectures import FAMILIES
+from .architectures import DEPLOYED, FAMILIES
 
 
 def outputs(module, inputs):
@@ -96,6 +96,7 @@ def test_every_growable_group_is_widened_by_a_zero_step_and_the_function_stays(n
     family = FAMILIES[name]
     module, optimizer, inputs, y = trained(family, dtype)
     traced = trace(module, family.shapes)
+    assert tuple(group.name for group in traced.growable) == family.growable
     expected = outputs(module, inputs)
     for group in traced.growable:
         width = traced.sizes[group.name]
@@ -158,17 +159,22 @@ def test_costs_of_widths_equal_the_recount_after_surgery(name):
         assert count_macs(predicted) == fvcore_macs(module, family.shapes[0])
 
 
-@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if len(family.shapes) == 1])
-def test_what_can_be_deployed_agrees_when_widened_and_is_measured(name, tmp_path):
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.deployable])
+def test_what_cannot_be_deployed_is_refused(name):
     family = FAMILIES[name]
-    module, _, (x,), _ = trained(family, steps=10)
-    if not family.deployable:
-        with pytest.raises(UnsupportedError):
-            lower(module, family.shapes[0])
-        return
+    with pytest.raises(UnsupportedError):
+        lower(family.build(), family.shapes[0])
+
+
+@pytest.mark.parametrize("name", [name for name, family in DEPLOYED.items() if family.deployable])
+def test_what_can_be_deployed_trains_on_when_widened_agrees_and_is_measured(name, tmp_path):
+    family = DEPLOYED[name]
+    module, _, (x,), y = trained(family, steps=10)
     traced = trace(module, family.shapes)
+    assert tuple(group.name for group in traced.growable) == family.growable
     splits = [zero_split(traced, group, torch.arange(1)) for group in traced.growable]
     split_channels(traced, splits)
+    train(module, (x,), y, steps=5)
     (expected,) = outputs(module, (x,))
     graph, samples = lower(module, family.shapes[0]), x.numpy()
     assert_close([torch.from_numpy(evaluate(graph, samples))], [expected], 1e-4)

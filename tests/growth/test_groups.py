@@ -303,3 +303,63 @@ def test_a_network_that_was_traced_for_training_alone_is_refused(in_training):
     with pytest.raises(UnsupportedError, match=r"network Wavering: .* branches on self\.training"):
         trace(Wavering(in_training), (1, 8, 8))
     assert trace(Wavering(in_training).eval(), (1, 8, 8)).widths() == {"first": 8}
+
+
+class Optional(nn.Module):
+    """Takes more than its inputs, and calls layers by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(4, 5), nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x, other=None, *rest, features=False, **more):
+        y = self.a(input=x)
+        if other is not None:
+            y = y + self.b(other)
+        return F.relu(y) if features else self.out(F.relu(y))
+
+
+@pytest.mark.parametrize("shapes", [(4,), ((4,), (3,))])
+def test_arguments_behind_the_inputs_have_their_defaults(shapes):
+    network = Optional()
+    traced = trace(network, shapes)
+    inputs = [torch.randn(3, *shape) for shape in (((4,),) if shapes == (4,) else shapes)]
+    assert torch.equal(traced.graph(*inputs), network(*inputs))
+    (group,) = traced.growable
+    assert group.producers == (("a",) if shapes == (4,) else ("a", "b"))
+    if shapes == (4,):
+        graph = lower(network, shapes)
+        found = torch.from_numpy(evaluate(graph, inputs[0].numpy()))
+        assert torch.allclose(found, network(*inputs), atol=1e-6)
+
+
+class Variadic(Optional):
+    def forward(self, *inputs):
+        return super().forward(inputs[0])
+
+
+def test_inputs_without_a_name_are_refused_in_one_line():
+    with pytest.raises(UnsupportedError, match=r"its forward takes its input as \*inputs: name it[^\n]*$"):
+        trace(Variadic(), (4,))
+
+
+class Attention(nn.Module):
+    """Two heads, whose size is taken from that of the tokens, as is usual."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.qkv, self.out = nn.Linear(3, 8), nn.Linear(8, 24), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.tokens(x)
+        n, length, size = x.shape[0], x.shape[1], x.shape[2]
+        heads = self.qkv(x).reshape(n, length, 3, 2, size // 2).permute(2, 0, 3, 1, 4)
+        scores = (heads[0] @ heads[1].transpose(-2, -1)).softmax(-1)
+        return self.out((scores @ heads[2]).transpose(1, 2).reshape(n, length, size).mean(1))
+
+
+def test_a_trial_that_fails_is_told_by_its_group_alone(capfd):
+    traced = trace(Attention(), (5, 3))
+    (group,) = (group for group in traced.groups if group.name == "tokens")
+    assert "widening it fails" in group.fixed
+    assert capfd.readouterr() == ("", "")
