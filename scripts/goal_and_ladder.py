@@ -5,8 +5,8 @@
 A ladder of five rungs competes with uniform networks that are trained from scratch for all epochs, one for
 every rung; growing to a goal with a bisection over uniform widths, each trained from scratch. Two cells run
 at a time, each in a process of its own; a finished cell is ``runs/goal-and-ladder/TASK/KIND/seed-N.json``
-and is not made again; a growth that was interrupted goes on. At the end all that is finished is written to
-``docs/results/goal-and-ladder.md``, and ``.json`` for machines.
+and is not made again; a growth that was interrupted goes on. At the end all that is finished of these tasks
+and kinds, of whichever seeds, is written to ``docs/results/goal-and-ladder.md``, and ``.json`` for machines.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def main() -> None:
     failures = run_cells(cells, command, _say)
     results: dict[str, dict[str, dict[int, Any]]] = {}
     for cell in cells:
-        if (found := cell.result()) is not None:
-            results.setdefault(cell.task_name, {}).setdefault(cell.kind, {})[cell.seed] = found
+        for one in cell.of_all_seeds():
+            if (found := one.result()) is not None:
+                results.setdefault(one.task_name, {}).setdefault(one.kind, {}).setdefault(one.seed, found)
     if not results:
         raise InputError(f"{options.runs}: no cell is finished: nothing to write")
     line = f"python scripts/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ class Cell:
     def file(self) -> Path:
         """Its result; there once the cell is finished."""
         return self.runs / self.task_name / self.kind / f"seed-{self.seed}.json"
+
+    def of_all_seeds(self) -> list[Cell]:
+        """All that there is of the same task and kind, by seed."""
+        names = (file.stem.removeprefix("seed-") for file in self.file.parent.glob("seed-*.json"))
+        return [replace(self, seed=seed) for seed in sorted(int(name) for name in names if name.isdigit())]
 
     @cached_property
     def config(self) -> RunConfig:
