@@ -13,8 +13,11 @@ from torch.nn.parameter import is_lazy
 
 from edgegrow.errors import UnsupportedError, reason
 
-_EMPTY: dict[Any, Any] = {inspect.Parameter.VAR_POSITIONAL: (), inspect.Parameter.VAR_KEYWORD: {}}
-"""What ``*args`` and ``**kwargs`` are where nothing is given."""
+_NAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+"""Kinds of arguments that inputs can be."""
+
+_EMPTY: dict[Any, type] = {inspect.Parameter.VAR_POSITIONAL: tuple, inspect.Parameter.VAR_KEYWORD: dict}
+"""Makes what ``*args`` and ``**kwargs`` are where nothing is given."""
 
 _COMPUTING = ("forward", "_conv_forward", "__call__")
 
@@ -75,23 +78,38 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return layer_class(m) is not None
 
-    def create_args_for_root(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Any]]:
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
         """Take arguments behind the inputs as nothing but their defaults; torch.fx makes inputs of all."""
-        root, _, *_ = args
-        function, made = super().create_args_for_root(*args, **kwargs)
-        parameters = inspect.signature(root).parameters
-        proxies = [place for place, one in enumerate(made) if isinstance(one, fx.Proxy)]
-        for number, place in enumerate(proxies):
-            node = made[place].node
-            parameter = parameters[str(node.target).lstrip("*")]
-            default = _EMPTY.get(parameter.kind, parameter.default)
-            if number < self._inputs:
-                if parameter.kind in _EMPTY:
-                    raise TypeError(f"its forward takes its input as {node.target}: name it")
-            elif default is not inspect.Parameter.empty:  # what has none says so when the network is run
+        function, made = super().create_args_for_root(root_fn, is_module, concrete_args)
+        parameters = inspect.signature(inspect.unwrap(root_fn)).parameters
+        inputs = 0
+        for place, one in enumerate(made):
+            if not isinstance(one, fx.Proxy):
+                continue
+            parameter = parameters[str(one.node.target).lstrip("*")]
+            if parameter.kind in _NAMED and inputs < self._inputs:
+                inputs += 1
+                continue
+            empty = _EMPTY.get(parameter.kind)
+            default = parameter.default if empty is None else empty()
+            if default is not inspect.Parameter.empty:  # what has none says so when the network is run
                 made[place] = default
-                self.graph.erase_node(node)
+                self.graph.erase_node(one.node)
+        if inputs < self._inputs:
+            raise TypeError(f"its forward names {inputs} of {self._inputs} inputs: name them all")
         return function, made
+
+    def create_proxy(
+        self, kind: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *more: Any, **others: Any
+    ) -> fx.Proxy:
+        """Call layers and functions of torch by place where their input is given by its name."""
+        known = kind == "call_module" or (kind == "call_function" and is_torch_function(target))
+        if known and not args and "input" in kwargs:
+            args = (kwargs["input"],)
+            kwargs = {name: value for name, value in kwargs.items() if name != "input"}
+        return super().create_proxy(kind, target, args, kwargs, *more, **others)
 
 
 def check_hooks(module: nn.Module) -> None:

@@ -81,10 +81,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     failures = run_cells(cells, command, _say)
     results: dict[str, dict[str, dict[int, Any]]] = {}
-    for cell in cells:
+    for cell in {(cell.task_name, cell.kind): cell for cell in cells}.values():
         for one in cell.of_all_seeds():
             if (found := one.result()) is not None:
-                results.setdefault(one.task_name, {}).setdefault(one.kind, {}).setdefault(one.seed, found)
+                results.setdefault(one.task_name, {}).setdefault(one.kind, {})[one.seed] = found
     if not results:
         raise InputError(f"{options.runs}: no cell is finished: nothing to write")
     line = f"python scripts/{Path(__file__).name} {' '.join(sys.argv[1:])}".strip()

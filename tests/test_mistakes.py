@@ -57,6 +57,11 @@ def edited(path, make):
     return arguments
 
 
+def without_checkpoints(folder, finished):
+    shutil.copytree(finished, folder / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    return ["export", folder / "copy"]
+
+
 def damaged_profile(folder, finished):
     run = folder / "copy"
     shutil.copytree(finished, run)
@@ -217,6 +222,7 @@ MISTAKES = {
         "damaged",
     ),
     "edited history": (edited("history.jsonl", lambda t: t.replace('"lr"', '"rl"')), "line 2 is damaged"),
+    "no checkpoints left": (without_checkpoints, "its checkpoints are gone: grow anew"),
     "cut profile": (damaged_profile, "no figure for macs"),
     "wrong number of classes": (network(SEVEN), "returns (7,)"),
     "frozen parameters": (network(FROZEN), "1.weight is frozen"),

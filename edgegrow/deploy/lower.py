@@ -115,7 +115,7 @@ class _Lowering(Branches):
         before = f"ConstantPad1d({left, right}, 0.0)"
         if x.rank == 4:
             before = f"ZeroPad2d({left, right, top, bottom})"
-        todo = f"use padding=0 after nn.{before}, which shifts the windows" if zeros else "use padding=0"
+        todo = f"use padding=0 after nn.{before}, whose windows lie elsewhere" if zeros else "use padding=0"
         return self.refuse(f"padding {pads} is neither none nor SAME, {wanted}", todo)
 
     def do_linear(self, call: Call, x: Value) -> Value:

@@ -145,8 +145,7 @@ def read_call(node: fx.Node, module: nn.Module | None) -> Call | None:
         ``None`` for anything edgegrow does not know.
     """
     if module is not None:
-        x, *_ = (*node.args, *node.kwargs.values())
-        return _read_module(module, x)
+        return _read_module(module, node.args[0]) if node.args else None
     adapter = _METHODS.get(node.target) if node.op == "call_method" else _FUNCTIONS.get(node.target)
     try:
         return None if adapter is None else adapter(*node.args, **node.kwargs)

@@ -13,7 +13,7 @@ from edgegrow.measure.protocol import Measurement
 
 REPEATS = 0.001
 """Relative increase that computed figures may have: counts of LiteRT and of microcontrollers repeat exactly,
-medians of ONNX Runtime's to 0.03 %."""
+medians of ONNX Runtime's to 0.05 %."""
 
 ELSEWHERE = 0.003
 """As `REPEATS`, for counts of tflite-runtime, which is for 32 bits: they repeat exactly on one machine or in

@@ -177,12 +177,12 @@ def parts(figures: Mapping[str, Any]) -> list[Part]:
             abs(single - 1) <= LAW,
         ),
         Part(
-            "The same for every channel of a network with ReLU, within a factor",
+            f"The same for every channel of a network with ReLU, within a factor of {FACTOR:g}",
             f"{within} of {len(rough)} are within a factor of {FACTOR:g}, {wrong} of the wrong sign "
             f"(relative step {LAW_STEP})",
             f"within a factor of {FACTOR:g}",
             within == len(rough),
-            "single channels are split where activations are smooth",
+            "activations are smooth, where the gain of a single channel is predicted",
         ),
         Part(
             "The loss falls right after every growth step (conv1d on MNIST-1D)",
@@ -235,6 +235,10 @@ def _ratio(pairs: Sequence[Sequence[float]]) -> float:
     return median(realised / predicted for predicted, realised in pairs)
 
 
+def _parted(fall: Mapping[str, float]) -> bool:
+    return fall["end"] < (1 - FALL) * fall["before"]
+
+
 def _within(pairs: Sequence[Sequence[float]]) -> int:
     return sum(1 / FACTOR <= realised / predicted <= FACTOR for predicted, realised in pairs)
 
@@ -269,7 +273,8 @@ def section(figures: Mapping[str, Any]) -> list[str]:
     moving = sum(norm > STOPPED_AT for norm in norms[0])
     copied, grown = ([fall for toy in figures["bells"] for fall in toy["arms"][arm]["falls"]]
                      for arm in ("copies", "split"))  # fmt: skip
-    parted = sum(fall["end"] < (1 - FALL) * fall["before"] for fall in copied)
+    parted = sum(map(_parted, copied))
+    seeds = sum(any(map(_parted, toy["arms"]["copies"]["falls"])) for toy in figures["bells"])
     risen = sum(fall["right_after"] > fall["before"] for fall in grown)
     early = {key: median(one[key] / one["1.0"] for one in figures["early"]) for key in figures["early"][0]}
     coupling = {key: median(abs(one[key]) for one in figures["coupling"]) for key in figures["coupling"][0]}
@@ -280,18 +285,19 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         "dimension and gains one neuron a growth; the MLP tells a disc from its outside with two hidden",
         "neurons, which are split once. The gradient's norm before the first growth is",
         f"{median(norms[0]):.1e} in the toy (median; with {moving} of {len(norms[0])} seeds it is above",
-        f"{STOPPED_AT:g}, {max(norms[0]):.1e} at most: not stuck) and {max(norms[1]):.1e} at most in the",
-        "MLP. Shares of the loss that went, medians over growths and seeds:",
+        f"{STOPPED_AT:g}, {max(norms[0]):.1e} at most, though training on moves the loss little) and",
+        f"{max(norms[1]):.1e} at most in the MLP. Shares of the loss that went, medians over",
+        "growths and seeds:",
         "",
         *table(["way to go on", "toy, right after", "toy, after training", "MLP, right after",
                 "MLP, after training"], rows),
         "",
         "Exact copies receive equal gradients, and part only by rounding: in the toy the loss fell by more",
-        f"than {100 * FALL:g} % after {parted} of {len(copied)} of them. Right after a split along the",
-        f"lowest eigenvector it rose in {risen} of {len(grown)} growths of the toy, by every step tried;",
-        "else it falls by the second-order gain. The rest of the cliff comes as descent follows the negative",
-        "curvature that the split has opened. The random direction tells how much of it is the",
-        "eigenvector's, how much comes of parting the copies at all.",
+        f"than {100 * FALL:g} % after {parted} of {len(copied)} of them, with {seeds} of the seeds.",
+        f"Right after a split along the lowest eigenvector it rose in {risen} of {len(grown)} growths of the",
+        "toy, by every step tried; else it falls by the second-order gain. The rest of the cliff comes as",
+        "descent follows the negative curvature that the split has opened. The random direction tells how",
+        "much of it is the eigenvector's, how much comes of parting the copies at all.",
         "",
         "![Predicted against realised gain](claims-gains.png)",
         "",

@@ -96,7 +96,7 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         arms = results[task]
         scratch = ["", ""]
         if values := differences(results, task, SCRATCH) if SCRATCH in arms else []:
-            scratch = [_accuracy(arms[SCRATCH].values()), written(paired(values))]
+            scratch = [_accuracy(alike(arms, SCRATCH)[1]), written(paired(values))]
         grown, pruned = alike(arms, arm)
         rows.append([task, _accuracy(grown), arm, _accuracy(pruned), written(interval), *scratch])
     header = ["task", "grown", "best pruning arm", "pruned", "difference", "from scratch", "difference"]
@@ -104,7 +104,7 @@ def section(figures: Mapping[str, Any]) -> list[str]:
         "Test accuracy of the float networks, measured, in per cent, means over seeds; differences are",
         "growing's minus the other's at equal seeds, in points, with Student's 95 % interval. From scratch:",
         "uniform widths trained with the grown run's own training MACs, the control that belongs beside it,",
-        "at all seeds that growing and it have.",
+        "at all seeds that growing and it have; grown and pruned are means over those of these two.",
         "",
         *table(header, rows),
     ]

@@ -100,9 +100,12 @@ def write(
 
 def _effort(record: Mapping[str, Any]) -> list[str]:
     """Tell what a claim was examined with."""
-    if record["figures"].get("large"):
-        return ["Seeds and times of the cells are told in [growth](growth.md)."]
     seeds = ", ".join(map(str, record["settings"]["seeds"]))
+    if record["figures"].get("large"):
+        told = "Seeds and times of the tables' cells are told in [growth](growth.md)."
+        return [
+            f"{told} The small task was trained with seeds {seeds}, {record['settings']['epochs']:g} epochs."
+        ]
     return [f"Seeds {seeds}; {record['seconds']:.0f} s of one core."]
 
 

@@ -95,7 +95,9 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
         "Accuracies are the float network's, measured, means over seeds; goals are of validation accuracy.",
         "MACs are counted (predicted). Training counts everything: a step is three forward passes; growth,",
         "scoring, line searches and every try are in. Differences are ours minus the control's, same seed,",
-        "in points of test accuracy, with Student's 95 % interval.",
+        "in points of test accuracy, with Student's 95 % interval. All cells that are finished are in the",
+        "tables, whichever seeds the command asks for.",
+        _made_by(results),
         "",
         "## Claims",
         "",
@@ -106,6 +108,12 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
     if failures:
         lines += ["", "## Not finished", "", *(f"- {one.what}: {one.reason}" for one in failures)]
     return lines
+
+
+def _made_by(results: Results) -> str:
+    cells = (cell for kinds in results.values() for seeds in kinds.values() for cell in seeds.values())
+    commits = sorted({str(cell["versions"].get("edgegrow_commit", "unknown")) for cell in cells})
+    return f"Commits of edgegrow: {', '.join(commits)}."
 
 
 def _ladder_lines(results: Results, task: str) -> list[str]:

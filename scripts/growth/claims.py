@@ -188,7 +188,7 @@ def _cheap_scoring(results: Results) -> Claim:
         if told:
             shares[task] = sum(scoring for scoring, _ in told) / sum(whole for _, whole in told)
             most = max(most, *(scoring / whole for scoring, whole in told))
-    text = f"Scoring takes at most {100 * SCORING:g} % of a whole run's time"
+    text = f"Scoring takes at most {100 * SCORING:g} % of a run's time, on the mean of every task"
     if not shares:
         return Claim(text, None, _sentence([]))
     parts = [f"{task} {100 * share:.1f} %" for task, share in shares.items()]

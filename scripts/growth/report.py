@@ -122,7 +122,8 @@ def markdown(results: Results, failures: Sequence[Failure], command: str) -> lis
 
 
 def _intervals_of_kinds(results: Results) -> int:
-    return sum(len(task_differences(results, arm)) for arm in grown_arms(results))
+    arms = [arm for arm in grown_arms(results) if arm != "inherited"]  # it has the default's moves
+    return sum(len(task_differences(results, arm)) for arm in arms)
 
 
 def _gains_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -163,8 +164,8 @@ def _default_promises(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     kept, pairs = (sum(row[key] for row in own) for key in ("promises_kept", "pairs"))
     return [
         f"Of the default's pairs the better promise won {kept} of {pairs}; rank correlations with what",
-        f"training won are {min(won):+.2f} to {max(won):+.2f} over tasks. So no option is chosen by promise:",
-        "each is trained a little, and validation decides.",
+        f"training won are {min(won):+.2f} to {max(won):+.2f} over tasks. A promise tells something, but not",
+        "everywhere: options are trained a little, and validation decides.",
         "",
     ]
 

@@ -218,13 +218,14 @@ class MultiInput(nn.Module):
 
 @dataclass(frozen=True)
 class Family:
-    """A network, the shapes of its inputs, the groups that must grow, and some that must say why not."""
+    """A network, the shapes of its inputs, the groups that must grow, some that must say why not, and why it
+    cannot be deployed, where it cannot."""
 
     build: Callable[..., nn.Module]
     growable: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...] = ((1, 8, 8),)
     fixed: dict[str, str] = field(default_factory=dict)
-    deployable: bool = True
+    refused: str = ""
 
 
 FAMILIES = {
@@ -234,18 +235,18 @@ FAMILIES = {
     "squeeze-and-excite": Family(SqueezeExcite, ("stem.0", "body.0", "squeeze", "dense.0", "head.0")),
     "dense": Family(Dense, ("stem", "conv1", "conv2")),
     "inception": Family(Inception, ("stem.0", "one.0", "three.0.0", "three.1.0", "pooled.1.0")),
-    "shuffle": Family(Shuffle, ("stem.0", "first.0", "second.0", "branch.0.0", "head.0"), deployable=False),
-    "1-D": Family(Signal, ("body.0", "body.6"), ((1, 40),), deployable=False),
+    "shuffle": Family(Shuffle, ("stem.0", "first.0", "second.0", "branch.0.0", "head.0"), refused="2 groups"),
+    "1-D": Family(Signal, ("body.0", "body.6"), ((1, 40),), refused="neither none nor SAME"),
     "MLP-mixer": Family(
         MLPMixer,
         ("tokens.0", "features.0"),
         fixed={"patch": "LayerNorm (norm1) takes statistics over it"},
-        deployable=False,
+        refused="flatten each sample",
     ),
     "U-net-like": Family(UNet, ("down1.0", "down2.0", "bottom.0", "up2.0", "up1.0")),
-    "multi-head": Family(MultiHead, ("stem.0", "digit.0", "parity.0"), deployable=False),
+    "multi-head": Family(MultiHead, ("stem.0", "digit.0", "parity.0"), refused="logits alone"),
     "multi-input": Family(
-        MultiInput, ("image.0.0", "facts.0", "joint.0"), ((1, 8, 8), (3,)), deployable=False
+        MultiInput, ("image.0.0", "facts.0", "joint.0"), ((1, 8, 8), (3,)), refused="several inputs"
     ),
 }
 

@@ -10,7 +10,10 @@ from edgegrow.deploy.graph import HardSwish
 from edgegrow.deploy.lower import lower
 from edgegrow.errors import UnsupportedError
 from edgegrow.growth.channels import Piece
+from edgegrow.growth.eigenpairs import lanczos
 from edgegrow.growth.groups import retrace, trace
+from edgegrow.growth.moves.places import find_places
+from edgegrow.growth.splitting import SplittingOperator
 from edgegrow.growth.surgery import resize
 from edgegrow.nets import load_net
 
@@ -316,7 +319,8 @@ class Optional(nn.Module):
         y = self.a(input=x)
         if other is not None:
             y = y + self.b(other)
-        return F.relu(y) if features else self.out(F.relu(y))
+        y = F.relu(input=more.setdefault("kept", y))
+        return y if features else self.out(input=y)
 
 
 @pytest.mark.parametrize("shapes", [(4,), ((4,), (3,))])
@@ -327,6 +331,11 @@ def test_arguments_behind_the_inputs_have_their_defaults(shapes):
     assert torch.equal(traced.graph(*inputs), network(*inputs))
     (group,) = traced.growable
     assert group.producers == (("a",) if shapes == (4,) else ("a", "b"))
+    assert len(find_places(traced)) == 1
+    batch = inputs[0] if len(inputs) == 1 else tuple(inputs)
+    operator = SplittingOperator(traced, [(batch, torch.tensor([0, 1, 1]))])
+    (index,) = lanczos(operator, 3, torch.Generator().manual_seed(0))
+    assert index.eigenvalues.shape == (5,)
     if shapes == (4,):
         graph = lower(network, shapes)
         found = torch.from_numpy(evaluate(graph, inputs[0].numpy()))
@@ -339,7 +348,7 @@ class Variadic(Optional):
 
 
 def test_inputs_without_a_name_are_refused_in_one_line():
-    with pytest.raises(UnsupportedError, match=r"its forward takes its input as \*inputs: name it[^\n]*$"):
+    with pytest.raises(UnsupportedError, match=r"its forward names 0 of 1 inputs: name them all[^\n]*$"):
         trace(Variadic(), (4,))
 
 
@@ -363,3 +372,11 @@ def test_a_trial_that_fails_is_told_by_its_group_alone(capfd):
     (group,) = (group for group in traced.groups if group.name == "tokens")
     assert "widening it fails" in group.fixed
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_count_that_fails_leaves_the_network_as_it_was():
+    network = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 2))
+    with pytest.raises(RuntimeError):
+        fvcore_macs(network, (3,))
+    assert not any(child._forward_hooks or child._forward_pre_hooks for child in network.modules())
+    assert network.training
